@@ -1,0 +1,1 @@
+"""Measuring: every number in the documentation comes from here."""

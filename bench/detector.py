@@ -1,0 +1,110 @@
+"""The embedded detector's accuracy beside NanoDet-m's, on the same photos, letterbox, suppression and scoring."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from bench.coco import LABELS, Detect, Picture, data_root, evaluate, in_picture, letterbox, photos
+from common.geometry import Detections, nms
+
+THRESHOLD = 0.01
+"""Average precision wants the whole curve: far below what a user would show."""
+QUICK = 40
+Cut = NDArray[np.float32]
+
+
+class Embedded:
+    """The bundle's two halves in ONNX Runtime; `code`, where given, is what the cut passes on its way."""
+
+    def __init__(self, folder: Path, code: Callable[[Cut], Cut] | None = None, threads: int = 1) -> None:
+        self.edge = session(folder / "front.onnx", threads)
+        self.cloud = session(folder / "back.onnx", threads)
+        self.code = code
+
+    def cut(self, picture: Picture) -> Cut:
+        """Return the cut tensor [C,40,40] of a picture [H,W,3]."""
+        return self.edge.run(None, {"image": letterbox(picture)[None]})[0][0]
+
+    def finish(self, cut: Cut, picture: Picture) -> Detections:
+        """Return the detections in the picture that a cut tensor shows."""
+        scores, boxes = self.cloud.run(None, {"cut": cut[None]})
+        return in_picture(nms(scores[0], boxes[0], THRESHOLD), picture)
+
+    def __call__(self, picture: Picture) -> Detections:
+        """Return the detections in a picture [H,W,3]."""
+        cut = self.cut(picture)
+        return self.finish(cut if self.code is None else self.code(cut), picture)
+
+
+class NanoDet:
+    """NanoDet-m, 320x320: BGR, normalised; scores and an 8-bin distribution per side at strides 8, 16 and 32."""
+
+    MEAN = np.array([103.53, 116.28, 123.675], np.float32)
+    STD = np.array([57.375, 57.12, 58.395], np.float32)
+    CLASSES = (0, 1, 2, 3, 5, 7, 15, 16)
+    """Where our classes stand among the eighty."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.net = session(path, threads)
+
+    def __call__(self, picture: Picture) -> Detections:
+        """Return the detections in a picture [H,W,3]."""
+        bgr = letterbox(picture)[..., ::-1].astype(np.float32)
+        image = ((bgr - self.MEAN) / self.STD).transpose(2, 0, 1)[None]
+        # By place: the file's names for its outputs are shuffled. Three of scores, then three of sides.
+        parts = self.net.run(None, {"image": image})
+        scores = np.concatenate([p.reshape(-1, 80) for p in parts[:3]])[:, self.CLASSES]
+        boxes = np.concatenate([_boxes(p.reshape(-1, 4, 8), s) for p, s in zip(parts[3:], (8, 16, 32), strict=True)])
+        return in_picture(nms(scores, boxes, THRESHOLD), picture)
+
+
+def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Return an ONNX file, loaded to run on `threads` threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _boxes(sides: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
+    """Return boxes [A,4] in network pixels for side logits [A,4,8] of one stride."""
+    chance = np.exp(sides - sides.max(-1, keepdims=True))
+    distance = (chance / chance.sum(-1, keepdims=True)) @ np.arange(8, dtype=np.float32) * stride
+    y, x = np.divmod(np.arange(len(sides)), 320 // stride)
+    # NanoDet-m's first version reckons from (x + 0.5) * stride, as we do.
+    centre = (np.stack((x, y), 1) + 0.5) * stride
+    return np.concatenate((centre - distance[:, :2], centre + distance[:, 2:]), 1).astype(np.float32)
+
+
+def measure(detect: Detect, limit: int | None = None) -> dict:
+    """Return the accuracy of a detector on the validation photos."""
+    truth = photos(limit)
+    return evaluate(truth, [detect(photo.picture()) for photo in truth])
+
+
+def run(bundle_dir: Path, quick: bool, json_path: Path | None) -> dict:
+    """Measure the bundle's detector and NanoDet-m; print a table, write JSON to `json_path`."""
+    limit = QUICK if quick else None
+    rival = data_root() / "weights" / "nanodet_m_320.onnx"
+    result = {"ours": measure(Embedded(bundle_dir), limit), "nanodet": measure(NanoDet(rival), limit)}
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=1) + "\n")
+    Console().print(table(result))
+    return result
+
+
+def table(result: dict) -> Table:
+    """Return both detectors' AP50 by class and, for persons, by size."""
+    ours, rival = result["ours"], result["nanodet"]
+    drawn = Table("AP50", "ours", "NanoDet-m", title=f"{ours['n_images']} photos, 320x320")
+    drawn.add_row("mean of common classes", f"{ours['ap50']:.3f}", f"{rival['ap50']:.3f}")
+    for name in (n for n in LABELS if n in ours["per_class"]):
+        drawn.add_row(name, f"{ours['per_class'][name]:.3f}", f"{rival['per_class'][name]:.3f}")
+    for name in ours["by_size"]:
+        drawn.add_row(f"person, {name}", f"{ours['by_size'][name]:.3f}", f"{rival['by_size'][name]:.3f}")
+    return drawn

@@ -1,0 +1,1 @@
+"""The cloud service: ingest, decode, detect, store, answer."""

@@ -1,0 +1,70 @@
+"""What passes through the cloud: a frame as it arrived, and what became of it. Plain values, no machinery."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from common.bundle import Bundle
+from common.codec import Container
+from common.types import Detection
+
+Key = tuple[str, str, int]
+"""(edge, epoch, seq): names a packet for ever."""
+
+
+class Reason(StrEnum):
+    """Why a packet will never have a result. The values are the `outcome` of midstream_frames_total."""
+
+    CORRUPT = "corrupt"
+    UNKNOWN_BUNDLE = "unknown_bundle"
+    EXPIRED = "expired"
+    INVALID = "invalid"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The result is in the database. `duplicate`: it had been there before."""
+
+    detections: list[Detection]
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There will be no result."""
+
+    reason: Reason
+    detail: str
+
+
+Verdict = Stored | Refused
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One validated packet. Times are Unix microseconds; `settle` is called once, on the loop, with the verdict."""
+
+    key: Key
+    id: str
+    camera: str
+    captured_us: int
+    accepted_us: int
+    received_us: int
+    expires_us: int | None
+    source_bytes: int
+    coded_bytes: int
+    timing: dict[str, float]
+    bundle: Bundle
+    container: Container
+    settle: Callable[["Frame", Verdict], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What the engine found in a frame. `done_ns` is the monotonic clock when it had finished."""
+
+    frame: Frame
+    detections: list[Detection]
+    timing: dict[str, float]
+    done_ns: int

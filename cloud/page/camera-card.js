@@ -1,0 +1,97 @@
+// One camera: its frame (viewer.js), what it costs and how long it takes (meter.js, waterfall.js), what was found.
+
+import {now} from "./clock.js";
+import {DetectionList} from "./detection-list.js";
+import {ago, bytes, milliseconds, share} from "./format.js";
+import {History, latency} from "./history.js";
+import {Meter} from "./meter.js";
+import {parts, say} from "./parts.js";
+import {repaint} from "./repaint.js";
+import {Viewer} from "./viewer.js";
+import {Waterfall} from "./waterfall.js";
+
+const template = document.getElementById("camera-card");
+
+export class CameraCard {
+  // Words that change oftener than this cannot be read; the boxes move with every animation frame.
+  every = 200;
+  history = new History();
+  #online = true;
+  #onScreen = true;
+
+  constructor(name) {
+    this.name = name;
+    this.element = template.content.firstElementChild.cloneNode(true);
+    this.element.setAttribute("aria-label", `Camera ${name}`);
+    this.parts = parts(this.element);
+    this.parts.name.textContent = name;
+    this.bytes = new Meter(this.parts.bytes);
+    this.latency = new Meter(this.parts.latency);
+    this.waterfall = new Waterfall(this.parts.waterfall);
+    this.viewer = new Viewer(this.element, {onChange: () => repaint(this)});
+    this.found = new DetectionList(this.parts.count, this.parts.list, {onPoint: (index) => this.viewer.point(index)});
+    new IntersectionObserver(([entry]) => this.#seen(entry.isIntersecting), {rootMargin: "200px"}).observe(this.element);
+  }
+
+  // What /v1/cameras says of it.
+  know({edge, online}) {
+    this.edge = edge;
+    this.#online = online;
+    repaint(this);
+  }
+
+  // False for a result it has already.
+  add(result) {
+    if (!this.history.add(result)) return false;
+    this.edge = result.edge;
+    this.#online = true;
+    if (this.#onScreen) this.#follow();
+    return true;
+  }
+
+  // Shows one frame, still, until "back to live".
+  hold(result) {
+    this.viewer.hold(result);
+    this.element.scrollIntoView({block: "nearest"});
+    this.parts.show.focus({preventScroll: true});
+  }
+
+  #seen(onScreen) {
+    this.#onScreen = onScreen;
+    if (onScreen && this.history.latest) this.#follow();
+  }
+
+  #follow() {
+    this.viewer.follow(this.history.latest);
+    repaint(this);
+  }
+
+  draw() {
+    const {result} = this.viewer;
+    const {latest} = this.history;
+    if (!result || !latest) return;
+    const {name, edge, lamp, seen} = this.parts;
+    say(edge, this.edge === name.textContent ? "" : `via ${this.edge}`);
+    lamp.dataset.online = this.#online;
+    say(seen, `${this.#online ? "" : "offline, "}${ago(now() - Date.parse(latest.stored_at))}`);
+    this.#measure(latest);
+    this.waterfall.show(result.timing);
+    this.found.show(result.detections);
+    this.viewer.describe();
+  }
+
+  #measure(latest) {
+    this.bytes.show(this.history.series(({bytes: {coded}}) => coded), {
+      reading: bytes(latest.bytes.coded),
+      aside: `of ${bytes(latest.bytes.source)}: ${share(latest.bytes.coded, latest.bytes.source)}`,
+      told: bytes,
+    });
+    const times = this.history.series(latency);
+    const middle = [...times].sort((a, b) => a - b)[times.length >> 1];
+    this.latency.show(times, {
+      reading: milliseconds(latency(latest)),
+      aside: `median ${milliseconds(middle)}`,
+      told: milliseconds,
+    });
+  }
+}

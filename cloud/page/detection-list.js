@@ -1,0 +1,48 @@
+// The detections of the frame on show: colour, label, score. Pointing at one lifts its box out of the others.
+
+import {score} from "./format.js";
+import {hue} from "./label-colour.js";
+import {say} from "./parts.js";
+
+const SHOWN = 100;
+
+export class DetectionList {
+  #rows = [];
+
+  constructor(heading, list, {onPoint}) {
+    Object.assign(this, {heading, list});
+    list.addEventListener("pointerover", (event) => onPoint(this.#indexOf(event.target)));
+    list.addEventListener("pointerleave", () => onPoint(-1));
+  }
+
+  #indexOf(element) {
+    return this.#rows.findIndex((row) => row.item.contains(element));
+  }
+
+  show(detections) {
+    say(this.heading, detections.length ? `${detections.length} found` : "Nothing found");
+    while (this.#rows.length < Math.min(detections.length, SHOWN)) this.#rows.push(this.#row());
+    this.#rows.forEach((row, index) => this.#fill(row, detections[index]));
+  }
+
+  #row() {
+    const item = document.createElement("li");
+    const [label, bar, value] = ["label", "bar", "value"].map((name) => {
+      const span = document.createElement("span");
+      span.className = name;
+      item.append(span);
+      return span;
+    });
+    this.list.append(item);
+    return {item, label, bar, value};
+  }
+
+  #fill({item, label, bar, value}, detection) {
+    item.hidden = !detection;
+    if (!detection) return;
+    item.style.setProperty("--hue", hue(detection.label));
+    bar.style.setProperty("--score", detection.score);
+    say(label, detection.label);
+    say(value, score(detection.score));
+  }
+}

@@ -1,0 +1,13 @@
+// A label has one colour on every page and in every session: a hue hashed from its text.
+
+// FNV-1a from a start found by search: person, bicycle, car, motorcycle, bus, truck, dog and cat lie at least
+// 37 degrees apart. Any other start would serve, with closer hues.
+const START = 152_151;
+
+export function hue(label) {
+  let hash = START;
+  for (const character of label) hash = Math.imul(hash ^ character.codePointAt(0), 16_777_619);
+  return ((hash ^ (hash >>> 15)) >>> 0) % 360;
+}
+
+export const colour = (label, lightness, alpha = 1) => `oklch(${lightness} 0.15 ${hue(label)} / ${alpha})`;

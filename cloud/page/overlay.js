@@ -1,0 +1,94 @@
+// Detections as labelled boxes on a canvas that lies over the frame, with or without a picture beneath.
+
+import {colour} from "./label-colour.js";
+import {score} from "./format.js";
+
+const FONT = "600 12px system-ui, sans-serif";
+const TAG_HEIGHT = 18;
+const TAG_PADDING = 5;
+
+// What the boxes are drawn on decides their lightness and the ink of their tags.
+const GROUNDS = {
+  light: {lightness: 0.53, ink: "#fff", halo: null, fill: 0.1},
+  dark: {lightness: 0.79, ink: "#0b1214", halo: null, fill: 0.12},
+  picture: {lightness: 0.83, ink: "#0b1214", halo: "rgb(0 0 0 / 0.55)", fill: 0},
+};
+
+// ground: "light" | "dark" | "picture"; pointed: index of the detection to lift out, or -1.
+export function drawOverlay(canvas, result, ground, pointed = -1) {
+  const pen = sized(canvas);
+  const width = canvas.clientWidth;
+  const scale = {x: width / result.width, y: canvas.clientHeight / result.height};
+  const marks = result.detections.map((detection, index) => mark(detection, index, scale, pointed));
+  const look = GROUNDS[ground];
+  for (const one of [...marks].sort((a, b) => area(b) - area(a))) drawBox(pen, one, look);
+  const placed = [];
+  for (const one of [...marks].sort(byPrecedence)) drawTag(pen, one, look, placed, width, canvas.clientHeight);
+}
+
+// The canvas cleared, its backing store in device pixels, its pen in CSS pixels.
+function sized(canvas) {
+  const ratio = window.devicePixelRatio || 1;
+  const [width, height] = [canvas.clientWidth, canvas.clientHeight].map((side) => Math.round(side * ratio));
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
+  const pen = canvas.getContext("2d");
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+  return pen;
+}
+
+function mark(detection, index, scale, pointed) {
+  const [x1, y1, x2, y2] = detection.box;
+  return {
+    detection,
+    x: x1 * scale.x, y: y1 * scale.y, width: (x2 - x1) * scale.x, height: (y2 - y1) * scale.y,
+    lifted: index === pointed,
+    faded: pointed >= 0 && index !== pointed,
+  };
+}
+
+const area = ({width, height}) => width * height;
+const byPrecedence = (a, b) => b.lifted - a.lifted || b.detection.score - a.detection.score;
+
+function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
+  pen.globalAlpha = faded ? 0.3 : 1;
+  pen.beginPath();
+  pen.roundRect(x, y, width, height, Math.min(4, width / 2, height / 2));
+  if (look.fill) {
+    pen.fillStyle = colour(detection.label, look.lightness, lifted ? 2.5 * look.fill : look.fill);
+    pen.fill();
+  }
+  if (look.halo) {
+    pen.strokeStyle = look.halo;
+    pen.lineWidth = 4;
+    pen.stroke();
+  }
+  pen.strokeStyle = colour(detection.label, look.lightness);
+  pen.lineWidth = lifted ? 3 : 1.75;
+  pen.stroke();
+}
+
+// A tag takes the first free place of four: above, inside at the top, below, inside at the bottom. Where all are taken
+// the box stays without one (the list beside the frame names everything).
+function drawTag(pen, {detection, x, y, height, lifted, faded}, look, placed, frameWidth, frameHeight) {
+  pen.font = FONT;
+  const text = `${detection.label} ${score(detection.score)}`;
+  const tag = {width: Math.ceil(pen.measureText(text).width) + 2 * TAG_PADDING, height: TAG_HEIGHT};
+  tag.x = Math.max(0, Math.min(x - 1, frameWidth - tag.width));
+  const heights = [y - TAG_HEIGHT - 1, y + 1, y + height + 1, y + height - TAG_HEIGHT - 1];
+  const free = heights.find((top) => top >= 0 && top + TAG_HEIGHT <= frameHeight && !placed.some((other) => meet({...tag, y: top}, other)));
+  if (free === undefined && !lifted) return;
+  tag.y = free ?? Math.max(0, y);
+  placed.push(tag);
+  pen.globalAlpha = faded ? 0.3 : 1;
+  pen.fillStyle = colour(detection.label, look.lightness);
+  pen.beginPath();
+  pen.roundRect(tag.x, tag.y, tag.width, tag.height, 4);
+  pen.fill();
+  pen.fillStyle = look.ink;
+  pen.textBaseline = "middle";
+  pen.fillText(text, tag.x + TAG_PADDING, tag.y + TAG_HEIGHT / 2 + 0.5);
+}
+
+const meet = (a, b) =>
+  a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;

@@ -1,0 +1,94 @@
+// The live page: the event stream is handed to one card per camera, the totals and the table; /v1/cameras fills in
+// what was before. Everything that is remembered is bounded (history.js, results-table.js, MOST_CARDS).
+
+import * as api from "./api.js";
+import {CameraCard} from "./camera-card.js";
+import {count} from "./format.js";
+import {follow} from "./events.js";
+import {repaint} from "./repaint.js";
+import {ResultsTable} from "./results-table.js";
+import {Totals} from "./totals.js";
+
+const MOST_CARDS = 48;
+const SEED = 100;
+const REFRESH_MS = 10_000;
+const TICK_MS = 1000;
+
+const at = (id) => document.getElementById(id);
+const cards = new Map();
+const totals = new Totals(at("totals"), cards);
+const table = new ResultsTable(at("results"), {onHold: (result) => cards.get(result.camera)?.hold(result)});
+
+function card(name) {
+  if (cards.has(name) || cards.size >= MOST_CARDS) return cards.get(name);
+  const made = new CameraCard(name);
+  cards.set(name, made);
+  const after = [...cards.keys()].sort().indexOf(name);
+  at("cameras").insertBefore(made.element, at("cameras").children[after] ?? null);
+  table.cameras([name]);
+  at("empty").hidden = true;
+  at("results").hidden = false;
+  return made;
+}
+
+function arrived(result) {
+  card(result.camera)?.add(result);
+  totals.rate.add(Date.parse(result.stored_at));
+  table.add(result);
+  repaint(totals);
+}
+
+async function refresh() {
+  try {
+    const known = await api.cameras();
+    alarm("");
+    known.sort((a, b) => (a.last_seen < b.last_seen ? 1 : -1));
+    for (const camera of known) {
+      const shown = card(camera.camera);
+      if (camera.last_result) shown?.add(camera.last_result);
+      shown?.know(camera);
+    }
+    table.cameras(known.map(({camera}) => camera));
+    at("empty").hidden = cards.size > 0;
+    tellOfMore(known.length - cards.size);
+  } catch (problem) {
+    alarm(`${problem.message}. Trying again.`);
+  }
+}
+
+function tellOfMore(hidden) {
+  at("more-cameras").hidden = hidden <= 0;
+  at("more-cameras").textContent = `${count(hidden)} more cameras are in the table below and at /v1/cameras.`;
+}
+
+function alarm(text) {
+  at("alarm").hidden = text === "";
+  at("alarm").textContent = text;
+}
+
+function linked(state) {
+  at("link").dataset.state = state;
+  at("link-word").textContent = state;
+}
+
+// The past before the present: a history only takes what is newer than its latest.
+async function begin() {
+  const past = await api.results({limit: SEED}).catch(() => ({results: []}));
+  for (const result of past.results.reverse()) card(result.camera)?.add(result);
+  follow({onResult: arrived, onState: linked, onOpen: () => Promise.all([refresh(), table.load()])});
+}
+
+async function copyCommand() {
+  const range = document.createRange();
+  range.selectNodeContents(at("command"));
+  getSelection().removeAllRanges();
+  getSelection().addRange(range);
+  // Only a secure context has a clipboard; elsewhere the selected text is one keystroke from it.
+  const copied = await navigator.clipboard?.writeText(at("command").textContent).then(() => true, () => false);
+  at("copy").textContent = copied ? "Copied" : "Selected";
+}
+
+at("copy").addEventListener("click", copyCommand);
+setInterval(refresh, REFRESH_MS);
+setInterval(() => [totals, ...cards.values()].forEach(repaint), TICK_MS);
+begin();

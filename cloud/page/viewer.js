@@ -1,0 +1,149 @@
+// One camera's frame: boxes over nothing while live; held still, with its picture beneath, when somebody asks to look.
+
+import {picture} from "./api.js";
+import {bytes, count, score, time} from "./format.js";
+import {drawOverlay} from "./overlay.js";
+import {parts, say} from "./parts.js";
+import {repaint} from "./repaint.js";
+
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+
+// What the strip under the frame says. live: follows the camera; held: one frame, boxes only; asking: its picture is
+// on the way; shown: it is here; refused: it will not come.
+const NOTES = {
+  live: () => "Boxes only: the picture stayed at the edge.",
+  held: ({held}) => `${named(held)}, boxes only.`,
+  asking: ({held}) => `${named(held)}. Asking its edge for the picture …`,
+  shown: ({held, fetched}) => `${named(held)}. ${bytes(fetched)} of pixels fetched to look at it.`,
+  refused: ({held, problem}) => `${named(held)}. ${reason(problem)}`,
+};
+
+const REASONS = {
+  0: "",
+  404: "The cloud does not know this frame.",
+  410: "The edge no longer has this picture.",
+  503: "The edge is not connected at the moment.",
+};
+
+const BUTTONS = {live: "Show pixels", held: "Show pixels", refused: "Try again"};
+
+const named = (result) => `Frame ${count(result.number)}, ${time(result.captured_at)}`;
+
+function reason({status, title, detail}) {
+  const known = REASONS[status] ?? "";
+  return [known || `${title}.`, detail && `${detail.replace(/\.$/, "")}.`].filter(Boolean).join(" ");
+}
+
+export class Viewer {
+  state = "live";
+  pointed = -1;
+  held = null;
+  #live = null;
+  #address = "";
+  #asking = new AbortController();
+
+  // onChange: another frame is shown, or it is shown in another way.
+  constructor(root, {onChange}) {
+    this.parts = parts(root);
+    this.onChange = onChange;
+    this.parts.show.addEventListener("click", () => this.look());
+    this.parts.release.addEventListener("click", () => this.release());
+    new ResizeObserver(() => repaint(this)).observe(this.parts.canvas);
+    darkness.addEventListener("change", () => repaint(this));
+    this.#turn("live");
+  }
+
+  // The frame on show.
+  get result() {
+    return this.held ?? this.#live;
+  }
+
+  follow(result) {
+    this.#live = result;
+    if (!this.held) repaint(this);
+  }
+
+  hold(result) {
+    this.#drop();
+    this.held = result;
+    this.#turn("held");
+  }
+
+  release() {
+    this.#drop();
+    this.held = null;
+    this.#turn("live");
+    this.parts.show.focus();
+  }
+
+  point(index) {
+    this.pointed = index;
+    repaint(this);
+  }
+
+  async look() {
+    if (!this.result) return;
+    this.hold(this.result);
+    this.#turn("asking");
+    const {signal} = this.#asking;
+    try {
+      const blob = await picture(this.held.id, signal);
+      if (signal.aborted) return;
+      await this.#lay(blob, signal);
+    } catch (problem) {
+      if (!signal.aborted) this.#turn("refused", {problem});
+    }
+  }
+
+  async #lay(blob, signal) {
+    this.#address = URL.createObjectURL(blob);
+    const image = this.parts.picture;
+    image.src = this.#address;
+    await image.decode().catch(() => {
+      throw {status: 0, title: "The picture cannot be shown", detail: ""};
+    });
+    if (!signal.aborted) this.#turn("shown", {fetched: blob.size});
+  }
+
+  #drop() {
+    this.#asking.abort();
+    this.#asking = new AbortController();
+    this.parts.picture.removeAttribute("src");
+    if (this.#address) URL.revokeObjectURL(this.#address);
+    this.#address = "";
+    this.pointed = -1;
+  }
+
+  #turn(state, facts = {}) {
+    this.state = state;
+    const {show, release, picture: image, note} = this.parts;
+    say(note, NOTES[state]({held: this.held, ...facts}));
+    note.closest(".view").dataset.state = state;
+    const focused = document.activeElement === show;
+    say(show, BUTTONS[state] ?? "");
+    show.hidden = !(state in BUTTONS);
+    release.hidden = state === "live";
+    image.hidden = state !== "shown";
+    image.alt = state === "shown" ? named(this.held) : "";
+    if (focused && show.hidden) release.focus();
+    this.onChange();
+    repaint(this);
+  }
+
+  draw() {
+    const {result} = this;
+    const {canvas, frame, nothing} = this.parts;
+    if (!result) return;
+    frame.style.setProperty("--ratio", result.width / result.height);
+    drawOverlay(canvas, result, this.state === "shown" ? "picture" : darkness.matches ? "dark" : "light", this.pointed);
+    nothing.hidden = result.detections.length > 0 || this.state === "shown";
+  }
+
+  // The frame in words, for those who do not see the canvas.
+  describe() {
+    const {detections} = this.result;
+    const words = detections.slice(0, 8).map((one) => `${one.label} ${score(one.score)}`);
+    if (detections.length > 8) words.push(`${detections.length - 8} more`);
+    this.parts.canvas.setAttribute("aria-label", words.length ? `Boxes: ${words.join(", ")}` : "No detections");
+  }
+}

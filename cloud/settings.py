@@ -1,0 +1,76 @@
+"""What an operator may set, from MIDSTREAM_CLOUD_* variables. The only file of the cloud that reads the environment."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.errors import SettingsError
+
+PREFIX = "MIDSTREAM_CLOUD_"
+PACKAGED_BUNDLES = Path(__file__).parent / "bundles"
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def _known_scheme(url: str) -> str:
+    if url.partition("://")[0].partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
+        raise ValueError("must start with sqlite:/// or postgresql://")
+    return url
+
+
+class Settings(BaseSettings):
+    """Defaults run on one machine without any configuration."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    data_dir: Path = Path("data/cloud")
+    http_host: str = "127.0.0.1"
+    http_port: Port = 8000
+    grpc_host: str = "127.0.0.1"
+    grpc_port: Port = 50051
+    """0 takes any free port; data_dir/http.port and data_dir/grpc.port say which."""
+    database: Annotated[str, AfterValidator(_known_scheme)] = "sqlite:///"
+    """A URL of SQLite or PostgreSQL; without a path: results.db below data_dir."""
+    bundles_dir: Path = PACKAGED_BUNDLES
+    bundle: str = ""
+    """Digest, prefix of a digest or name of the bundle that edges are told to use."""
+    window: int = Field(default=32, ge=1, le=4096)
+    """Packets an edge may have in flight."""
+    batch_max: int = Field(default=8, ge=1, le=64)
+    batch_wait_ms: float = Field(default=2, ge=0, le=1000)
+    queue_max: int = Field(default=256, ge=1, le=65536)
+    """Frames of all edges waiting for the engine or the database; beyond it, streams are read no further."""
+    ort_threads: int = Field(default=1, ge=1, le=64)
+    pictures_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    min_stored_score: float = Field(default=0.05, ge=0, le=1)
+    drain_seconds: float = Field(default=20, ge=0, le=600)
+    log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$")
+
+    def __init__(self, **values: Any) -> None:
+        """Raise SettingsError naming the variable and what is wrong with it."""
+        _refuse_unknown(type(self).model_fields)
+        try:
+            super().__init__(**values)
+        except ValidationError as e:
+            raise SettingsError("; ".join(_sentence(error["loc"], error["msg"]) for error in e.errors())) from e
+
+    @property
+    def database_url(self) -> str:
+        """`database`, or results.db below data_dir if that names no file."""
+        return f"sqlite:///{self.data_dir.resolve() / 'results.db'}" if self.database == "sqlite:///" else self.database
+
+
+def _refuse_unknown(fields: Iterable[str]) -> None:
+    # A misspelt variable that is silently ignored costs somebody an evening.
+    known = {PREFIX + name.upper() for name in fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _sentence(loc: tuple[int | str, ...], message: str) -> str:
+    name = PREFIX + str(loc[0]).upper() if loc else "the settings"
+    return f"{name}: {message}"

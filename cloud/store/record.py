@@ -1,0 +1,108 @@
+"""Rows as the rest of the cloud sees them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cloud.frame import Result
+
+Found = dict[str, Any]
+"""{"label": str, "score": float, "box": [x1, y1, x2, y2]}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored result: the columns of `results`, in their order."""
+
+    number: int
+    id: str
+    camera: str
+    edge: str
+    epoch: str
+    seq: int
+    captured_us: int
+    accepted_us: int
+    received_us: int
+    stored_us: int
+    width: int
+    height: int
+    coded_bytes: int
+    source_bytes: int
+    bundle: str
+    codec: str
+    quality: int
+    provenance: str
+    best_score: float
+    detections: list[Found]
+    timing: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """What an insertion did: `new` in order; `duplicates` had been stored before; of `clashes`, the frame id was
+    taken by another packet.
+    """
+
+    new: list[Record]
+    duplicates: list[Result]
+    clashes: list[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What is known of one camera of one edge."""
+
+    camera: str
+    edge: str
+    frames: int
+    coded_bytes: int
+    first_us: int
+    last_us: int
+    last: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels of a frame, as the edge sent them."""
+
+    content_type: str
+    sha256: str
+    data: bytes
+
+
+def record(result: Result, number: int, stored_us: int, store_ms: float) -> Record:
+    """The row of a result."""
+    frame = result.frame
+    container = frame.container
+    edge, epoch, seq = frame.key
+    return Record(
+        number=number,
+        id=frame.id,
+        camera=frame.camera,
+        edge=edge,
+        epoch=epoch,
+        seq=seq,
+        captured_us=frame.captured_us,
+        accepted_us=frame.accepted_us,
+        received_us=frame.received_us,
+        stored_us=stored_us,
+        width=container.width,
+        height=container.height,
+        coded_bytes=frame.coded_bytes,
+        source_bytes=frame.source_bytes,
+        bundle=frame.bundle.digest,
+        codec=str(frame.bundle.manifest.codec["name"]),
+        quality=container.quality,
+        provenance="split",
+        best_score=max((d.score for d in result.detections), default=0.0),
+        detections=[{"label": d.label, "score": d.score, "box": list(d.box)} for d in result.detections],
+        timing={stage: round(ms, 3) for stage, ms in (*frame.timing.items(), *result.timing.items())}
+        | {"store": round(store_ms, 3)},
+    )
+
+
+def best_by_label(detections: list[Found]) -> dict[str, float]:
+    """The best score of every label."""
+    best: dict[str, float] = {}
+    for d in detections:
+        best[d["label"]] = max(d["score"], best.get(d["label"], 0.0))
+    return best

@@ -1,0 +1,290 @@
+"""The store: one writer, many readers.
+
+Every write goes through one connection under one lock, so `number` rises in the order of commits. One cloud
+process per database: a second one would still store each packet once, but its readers' event ids could pass
+numbers that the first has not committed yet.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import structlog
+from sqlalchemy import Row, Select, case, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from cloud.frame import Key, Result
+from cloud.store import migrate
+from cloud.store.engine import connect
+from cloud.store.query import Filters, page
+from cloud.store.record import Camera, Inserted, Picture, Record, best_by_label, record
+from cloud.store.tables import cameras, found, pictures, results
+from common.errors import MidstreamError
+
+log = structlog.get_logger()
+
+_CONNECT_ATTEMPTS = 30
+_PAGE = 500
+
+
+class StoreError(MidstreamError):
+    """The database cannot be reached or used."""
+
+
+class Store:
+    """Results, cameras and pictures. `open` it; `close` it."""
+
+    def __init__(self, engine: AsyncEngine, writer: AsyncConnection, pictures_max_bytes: int) -> None:
+        self._engine = engine
+        self._writer = writer
+        self._writing = asyncio.Lock()
+        self._pictures_max_bytes = pictures_max_bytes
+        dialect = {"sqlite": sqlite, "postgresql": postgresql}[engine.dialect.name]
+        self._insert_results = (
+            dialect.insert(results)
+            .on_conflict_do_nothing(index_elements=["edge", "epoch", "seq"])
+            .returning(results.c.number)
+        )
+        self._upsert_cameras = _upsert_cameras(dialect.insert(cameras))
+        self._put_picture = dialect.insert(pictures).on_conflict_do_nothing()
+        self.last_number = 0
+        """The number of the newest committed result."""
+
+    @classmethod
+    async def open(cls, database: str, pictures_max_bytes: int = 1 << 30) -> Self:
+        """Connect, waiting for a database that is still starting, and migrate it."""
+        engine = connect(database)
+        try:
+            writer = await _connect_patiently(engine)
+            async with writer.begin():
+                await writer.run_sync(migrate.to_head)
+            store = cls(engine, writer, pictures_max_bytes)
+            await store._read_last_number()
+        except Exception as e:
+            await engine.dispose()
+            raise StoreError(f"cannot use the database {engine.url.render_as_string()}: {e}") from e
+        return store
+
+    async def close(self) -> None:
+        """Wait for the writer, then close every connection."""
+        async with self._writing:
+            await self._writer.close()
+        await self._engine.dispose()
+
+    # ---- writing
+
+    async def insert(self, batch: Sequence[Result]) -> Inserted:
+        """Commit these results in order, each once for ever. One transaction, unless a frame id clashes."""
+        async with self._writing:
+            try:
+                return await self._insert(batch)
+            except IntegrityError:
+                return await self._insert_one_by_one(batch)
+
+    async def _insert(self, batch: Sequence[Result]) -> Inserted:
+        stored_us, now = time.time_ns() // 1000, time.monotonic_ns()
+        rows = [
+            record(result, self.last_number + i, stored_us, (now - result.done_ns) / 1e6)
+            for i, result in enumerate(batch, 1)
+        ]
+        async with self._transaction() as writer:
+            answer = await writer.execute(self._insert_results, [_columns(row) for row in rows])
+            numbers = set(answer.scalars())
+            new = [row for row in rows if row.number in numbers]
+            if new:
+                await self._insert_sums(writer, new)
+        self.last_number = new[-1].number if new else self.last_number
+        return Inserted(new, [r for r, row in zip(batch, rows, strict=True) if row.number not in numbers], [])
+
+    async def _insert_sums(self, writer: AsyncConnection, new: list[Record]) -> None:
+        labels = [
+            {"label": label, "number": row.number, "score": score}
+            for row in new
+            for label, score in best_by_label(row.detections).items()
+        ]
+        if labels:
+            await writer.execute(found.insert(), labels)
+        await writer.execute(self._upsert_cameras, _sums(new))
+
+    async def _insert_one_by_one(self, batch: Sequence[Result]) -> Inserted:
+        # Rare: two packets claim one frame id, or another process has taken our numbers.
+        await self._read_last_number()
+        done = Inserted([], [], [])
+        for result in batch:
+            try:
+                one = await self._insert([result])
+            except IntegrityError:
+                done.clashes.append(result)
+            else:
+                done.new.extend(one.new)
+                done.duplicates.extend(one.duplicates)
+        return done
+
+    async def put_picture(self, frame: str, layer: str, content_type: str, data: bytes) -> None:
+        """Keep pixels of a frame; the oldest give way."""
+        row = {
+            "frame": frame,
+            "layer": layer,
+            "content_type": content_type,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+            "fetched_us": time.time_ns() // 1000,
+            "data": data,
+        }
+        async with self._writing, self._transaction() as writer:
+            await self._make_room(writer, len(data))
+            await writer.execute(self._put_picture, row)
+
+    async def _make_room(self, writer: AsyncConnection, size: int) -> None:
+        c = pictures.c
+        held = (await writer.execute(select(func.coalesce(func.sum(c.size), 0)))).scalar_one()
+        excess = int(held) + size - self._pictures_max_bytes
+        if excess <= 0:
+            return
+        for frame, layer, freed in await writer.execute(select(c.frame, c.layer, c.size).order_by(c.fetched_us)):
+            await writer.execute(delete(pictures).where(c.frame == frame, c.layer == layer))
+            excess -= freed
+            if excess <= 0:
+                return
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writer.begin():
+            yield self._writer
+
+    # ---- reading
+
+    async def ping(self) -> None:
+        """Raise StoreError if the database does not answer."""
+        try:
+            await self._one(select(1))
+        except (SQLAlchemyError, OSError) as e:
+            raise StoreError(f"the database does not answer: {e}") from e
+
+    async def results(
+        self,
+        filters: Filters,
+        limit: int,
+        *,
+        newest_first: bool = True,
+        past: int | None = None,
+        upto: int | None = None,
+    ) -> list[Record]:
+        """A page of results in the order of their numbers, beyond `past`."""
+        query = page(filters, limit, newest_first=newest_first, past=past, upto=upto)
+        return [Record(*row) for row in await self._all(query)]
+
+    async def every(self, filters: Filters, upto: int) -> AsyncIterator[Record]:
+        """All results up to a number, oldest first, a page at a time."""
+        past = 0
+        while rows := await self.results(filters, _PAGE, newest_first=False, past=past, upto=upto):
+            for row in rows:
+                yield row
+            past = rows[-1].number
+
+    async def result(self, frame_id: str) -> Record | None:
+        """The result of a frame."""
+        row = await self._one(select(results).where(results.c.id == frame_id))
+        return Record(*row) if row else None
+
+    async def result_of(self, key: Key) -> Record | None:
+        """The result of a packet."""
+        edge, epoch, seq = key
+        c = results.c
+        row = await self._one(select(results).where(c.edge == edge, c.epoch == epoch, c.seq == seq))
+        return Record(*row) if row else None
+
+    async def stored_up_to(self, edge: str, epoch: str) -> int:
+        """The highest seq of an epoch that is stored, -1 if none: above it a packet is surely new."""
+        c = results.c
+        row = await self._one(select(func.max(c.seq)).where(c.edge == edge, c.epoch == epoch))
+        return -1 if row is None or row[0] is None else int(row[0])
+
+    async def cameras(self) -> list[Camera]:
+        """All cameras by name, each with its newest result."""
+        c = cameras.c
+        query = (
+            select(c.camera, c.edge, c.frames, c.coded_bytes, c.first_us, c.last_us, *results.c)
+            .join_from(cameras, results, c.last_number == results.c.number, isouter=True)
+            .order_by(c.camera, c.edge)
+        )
+        return [Camera(*row[:6], Record(*row[6:]) if row[6] is not None else None) for row in await self._all(query)]
+
+    async def picture(self, frame: str, layer: str) -> Picture | None:
+        """Pixels of a frame, if they are here."""
+        c = pictures.c
+        row = await self._one(
+            select(c.content_type, c.sha256, c.data).where(c.frame == frame, c.layer == layer)
+        )
+        return Picture(*row) if row else None
+
+    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).all()
+
+    async def _one(self, query: Select[Any]) -> Row[Any] | None:
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).first()
+
+    async def _read_last_number(self) -> None:
+        row = await self._one(select(func.coalesce(func.max(results.c.number), 0)))
+        self.last_number = int(row[0]) if row else 0
+
+
+async def _connect_patiently(engine: AsyncEngine) -> AsyncConnection:
+    attempts = 1 if engine.dialect.name == "sqlite" else _CONNECT_ATTEMPTS
+    for attempt in range(1, attempts + 1):
+        try:
+            return await engine.connect()
+        except (SQLAlchemyError, OSError) as e:
+            if attempt == attempts:
+                raise
+            log.warning("waiting for the database", attempt=attempt, error=str(e))
+            await asyncio.sleep(1)
+    raise AssertionError("unreachable")
+
+
+def _columns(row: Record) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Record.__slots__}
+
+
+def _sums(new: list[Record]) -> list[dict[str, Any]]:
+    """What a batch adds to the cameras' running sums. In one order always, so that two writers cannot lock each other."""
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in new:
+        one = sums.setdefault(
+            (row.edge, row.camera),
+            {
+                "edge": row.edge,
+                "camera": row.camera,
+                "frames": 0,
+                "coded_bytes": 0,
+                "first_us": row.captured_us,
+                "last_us": row.captured_us,
+            },
+        )
+        one["frames"] += 1
+        one["coded_bytes"] += row.coded_bytes
+        one["first_us"] = min(one["first_us"], row.captured_us)
+        one["last_us"] = max(one["last_us"], row.captured_us)
+        one["last_number"] = row.number
+    return [sums[name] for name in sorted(sums)]
+
+
+def _upsert_cameras(insert: Any) -> Any:
+    c, new = cameras.c, insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=["edge", "camera"],
+        set_={
+            "frames": c.frames + new.frames,
+            "coded_bytes": c.coded_bytes + new.coded_bytes,
+            "first_us": case((new.first_us < c.first_us, new.first_us), else_=c.first_us),
+            "last_us": case((new.last_us > c.last_us, new.last_us), else_=c.last_us),
+            "last_number": new.last_number,
+        },
+    )

@@ -1,0 +1,86 @@
+"""The four tables. A change here needs a migration in migrations/versions."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+Big = BigInteger().with_variant(Integer(), "sqlite")
+
+# One row a frame. `number` rises in the order of commits: it is what cursors and event ids are made of.
+# `best_score` and the table `found` exist only so that filters need not look into the JSON.
+results = Table(
+    "results",
+    metadata,
+    Column("number", Big, primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("camera", String(64), nullable=False),
+    Column("edge", String(64), nullable=False),
+    Column("epoch", String(36), nullable=False),
+    Column("seq", Big, nullable=False),
+    Column("captured_us", Big, nullable=False),
+    Column("accepted_us", Big, nullable=False),
+    Column("received_us", Big, nullable=False),
+    Column("stored_us", Big, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("coded_bytes", Integer, nullable=False),
+    Column("source_bytes", Big, nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("codec", String(64), nullable=False),
+    Column("quality", Integer, nullable=False),
+    Column("provenance", String(16), nullable=False),
+    Column("best_score", Float, nullable=False),
+    Column("detections", JSON, nullable=False),
+    Column("timing", JSON, nullable=False),
+    UniqueConstraint("edge", "epoch", "seq", name="results_packet"),
+    Index("results_camera", "camera", "number"),
+    Index("results_captured", "captured_us"),
+)
+
+# The best score of every label in a frame.
+found = Table(
+    "found",
+    metadata,
+    Column("label", Text, primary_key=True),
+    Column("number", Big, primary_key=True, autoincrement=False),
+    Column("score", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Running sums, kept in the transaction that inserts the results, so that a page need not count millions of rows.
+cameras = Table(
+    "cameras",
+    metadata,
+    Column("edge", String(64), primary_key=True),
+    Column("camera", String(64), primary_key=True),
+    Column("frames", Big, nullable=False),
+    Column("coded_bytes", Big, nullable=False),
+    Column("first_us", Big, nullable=False),
+    Column("last_us", Big, nullable=False),
+    Column("last_number", Big, nullable=False),
+)
+
+# Pixels that somebody asked for: a cache, bounded in bytes. `data` comes last so that SQLite can skip it.
+pictures = Table(
+    "pictures",
+    metadata,
+    Column("frame", String(36), primary_key=True),
+    Column("layer", String(32), primary_key=True),
+    Column("content_type", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("fetched_us", Big, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)

@@ -1,0 +1,211 @@
+"""The bundle: everything both sides must agree on, in a folder named by its digest.
+
+`bundle.toml` says what the detector is, what goes in, where it is cut, how the cut is coded, what was measured,
+and the SHA-256 and size of every other file. The digest of the bundle is the SHA-256 of `bundle.toml` itself, so
+it covers everything. A bundle is data only (TOML, ONNX, NPZ without pickles): loading one runs no code of it.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import BundleError
+
+MANIFEST = "bundle.toml"
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 30
+PREFIX_BYTES = 8
+"""How much of the digest a container carries: enough to name a bundle among those a cloud holds."""
+
+Side = Literal["edge", "cloud", "both"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Part):
+    """What the front half takes: uint8 [N, height, width, 3] RGB, the picture letterboxed and centred."""
+
+    width: int = Field(gt=0, le=4096)
+    height: int = Field(gt=0, le=4096)
+    pad: int = Field(ge=0, le=255, default=114)
+
+
+class Detector(_Part):
+    """The network and how its raw output becomes detections."""
+
+    name: str = Field(max_length=64)
+    labels: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    coco_ids: tuple[int, ...] = Field(max_length=1000, default=())
+    score_threshold: float = Field(ge=0, le=1)
+    nms_iou: float = Field(gt=0, le=1)
+    max_detections: int = Field(gt=0, le=1000)
+
+
+class Cut(_Part):
+    """The tensor that travels: its name in front.onnx and back.onnx and its shape without the batch."""
+
+    tensor: str = Field(max_length=256)
+    shape: tuple[int, ...] = Field(min_length=1, max_length=4)
+    macs_front: int = Field(ge=0)
+    macs_back: int = Field(ge=0)
+
+
+class OperatingPoint(_Part):
+    """One quality and what was measured there on real coded bytes."""
+
+    quality: int = Field(ge=0, le=65535)
+    bytes_mean: float = Field(gt=0)
+    bytes_p95: float = Field(gt=0)
+    ap50: float = Field(ge=0, le=1)
+    agreement_ap50: float = Field(ge=0, le=1)
+    images: int = Field(gt=0)
+
+
+class File(_Part):
+    """One file of the bundle and who needs it."""
+
+    sha256: Digest
+    bytes: int = Field(ge=0, le=MAX_FILE_BYTES)
+    side: Side
+
+
+class Manifest(_Part):
+    """bundle.toml."""
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: str = Field(max_length=32)
+    description: str = Field(max_length=2000, default="")
+    detector: Detector
+    input: Input
+    cut: Cut
+    codec: dict[str, object]
+    operating_points: tuple[OperatingPoint, ...] = ()
+    files: dict[FileName, File]
+
+
+class Bundle:
+    """A verified bundle on disk. `manifest` says everything; `file(name)` is a path whose content was checked."""
+
+    def __init__(self, path: Path, digest: str, manifest: Manifest) -> None:
+        self.path = path
+        self.digest = digest
+        self.manifest = manifest
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        return f"<bundle {m.name} {m.version} {self.digest[:12]}: {m.detector.name} cut at {m.cut.tensor}>"
+
+    @property
+    def prefix(self) -> bytes:
+        """What a container carries of the digest."""
+        return bytes.fromhex(self.digest)[:PREFIX_BYTES]
+
+    def file(self, name: str) -> Path:
+        """The path of one of the files that `load` verified."""
+        if name not in self.manifest.files:
+            raise BundleError(f"bundle {self.digest[:12]} has no file {name!r}; it has {sorted(self.manifest.files)}")
+        return self.path / name
+
+    def names(self, side: Side) -> list[str]:
+        """The files that this side needs."""
+        return [n for n, f in self.manifest.files.items() if f.side in (side, "both")]
+
+
+def digest_of(manifest: bytes) -> str:
+    """The digest of the bundle with this bundle.toml, 64 hex digits."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def parse_manifest(raw: bytes, expected: str | None = None) -> tuple[str, Manifest]:
+    """(digest, manifest) of the bytes of a bundle.toml. Raises BundleError if they are not `expected`."""
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{MANIFEST} has {len(raw)} bytes, more than {MAX_MANIFEST_BYTES}")
+    digest = digest_of(raw)
+    if expected is not None and digest != expected:
+        raise BundleError(f"{MANIFEST} has digest {digest[:12]}…, expected {expected[:12]}…: it was changed or damaged")
+    try:
+        return digest, Manifest.model_validate(tomllib.loads(raw.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as e:
+        raise BundleError(f"{MANIFEST} is not a bundle manifest of format 1: {e}") from e
+
+
+def load(path: Path, side: Side, expected: str | None = None) -> Bundle:
+    """The bundle in this folder, after verifying every file that `side` needs.
+
+    Raises BundleError naming the file, what was expected and what was found.
+    """
+    digest, manifest = parse_manifest(_read(path / MANIFEST), expected)
+    bundle = Bundle(path, digest, manifest)
+    for name in bundle.names(side) if side != "both" else manifest.files:
+        verify_file(_read(path / name), name, manifest.files[name])
+    return bundle
+
+
+def verify_file(content: bytes, name: str, file: File) -> None:
+    """Raise BundleError unless these are the bytes the manifest names."""
+    if len(content) != file.bytes:
+        raise BundleError(f"{name} has {len(content)} bytes, the manifest says {file.bytes}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise BundleError(f"{name} has SHA-256 {found[:12]}…, the manifest says {file.sha256[:12]}…")
+
+
+def write(parent: Path, manifest: dict[str, object], files: dict[str, tuple[Side, bytes]]) -> Bundle:
+    """Write a bundle below `parent` and return it. `manifest` lacks only `format` and `files`.
+
+    The folder appears complete or not at all; one that is there already is left as it is.
+    """
+    table = {
+        name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "side": side}
+        for name, (side, data) in sorted(files.items())
+    }
+    raw = tomli_w.dumps({"format": 1, **manifest, "files": table}).encode()
+    digest, parsed = parse_manifest(raw)
+    return store(parent, raw, {name: data for name, (_, data) in files.items()}, digest, parsed)
+
+
+def store(parent: Path, raw: bytes, files: dict[str, bytes], digest: str, manifest: Manifest) -> Bundle:
+    """Put verified content at parent/digest, atomically."""
+    target = parent / digest
+    if target.exists():
+        return Bundle(target, digest, manifest)
+    parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".incoming-", dir=parent))
+    try:
+        for name, data in {MANIFEST: raw, **files}.items():
+            _write(scratch / name, data)
+        scratch.chmod(0o755)
+        scratch.rename(target)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not target.exists():  # else another process was first, with the same content
+            raise
+    return Bundle(target, digest, manifest)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BundleError(f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as e:
+        raise BundleError(f"cannot read {path}: {e.strerror or e}") from e

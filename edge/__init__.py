@@ -1,0 +1,1 @@
+"""The edge service: source, encode, spool, uplink."""

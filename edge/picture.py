@@ -1,0 +1,212 @@
+"""Compressed picture in, network input out: JPEG, PNG, WebP.
+
+What will bite: a header can claim any size, so sizes are read and judged before anything is decoded. A JPEG is
+decoded at the smallest eighth of its size that is still large enough. What the Exif tag says about orientation
+is applied, so width and height here are those a person sees.
+"""
+
+import io
+import struct
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from common.errors import FrameError
+
+MAX_SCANS = 100
+"""Of a progressive JPEG. Encoders write about ten; each costs the decoder a pass over the whole picture."""
+LARGE_PIXELS = 4_000_000
+_ORIENTATION = 0x0112
+_large = threading.Lock()
+"""Held while a large picture is whole in memory, so that there is one at a time."""
+
+Image.init()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of a picture say. Width and height as stored, before orientation."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int = 1
+    plain: bool = True
+    """A JPEG of one or three components: the fast decoder takes it."""
+
+    @property
+    def content_type(self) -> str:
+        """The media type, by what the bytes are rather than by what the request called them."""
+        return f"image/{self.format}"
+
+    @property
+    def turned(self) -> bool:
+        """Whether the orientation swaps width and height."""
+        return self.orientation >= 5
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Width and height after orientation."""
+        return (self.height, self.width) if self.turned else (self.width, self.height)
+
+
+def sniff(data: bytes) -> str:
+    """jpeg, png or webp, by the first bytes. Raises FrameError 415."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    raise FrameError(415, "this is not a picture the edge reads; send JPEG, PNG or WebP")
+
+
+def read_header(data: bytes, max_pixels: int) -> Header:
+    """The header, judged. Raises FrameError 415 or 422; decodes nothing."""
+    kind = sniff(data)
+    try:
+        header = {"jpeg": _jpeg_header, "png": _png_header, "webp": _webp_header}[kind](data)
+    except (struct.error, IndexError, ValueError) as e:
+        raise FrameError(422, f"the {kind.upper()} header is cut short or damaged; send the whole file") from e
+    if header.width < 1 or header.height < 1:
+        raise FrameError(422, f"the picture says it is {header.width}x{header.height} pixels; it must have some")
+    if header.width * header.height > max_pixels:
+        raise FrameError(
+            422,
+            f"the picture says it is {header.width}x{header.height} pixels, more than {max_pixels}: refused undecoded "
+            "as a decompression bomb; scale it down, or raise MIDSTREAM_EDGE_MAX_PIXELS",
+        )
+    return header
+
+
+def _jpeg_header(data: bytes) -> Header:
+    """Walk the segments to the frame header; on the way, the orientation in an Exif segment."""
+    at, orientation = 2, 1
+    while True:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at] != 0xFF:
+            raise ValueError("no marker where one must be")
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width, components = struct.unpack_from(">HHB", data, at + 5)
+            if data.count(b"\xff\xda") > MAX_SCANS:
+                raise FrameError(422, f"the JPEG has more than {MAX_SCANS} scans; send it with fewer")
+            return Header("jpeg", width, height, orientation, components in (1, 3))
+        if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            orientation = _orientation(data[at + 4 : at + 2 + length])
+        if length < 2 or marker in (0xD9, 0xDA):
+            raise ValueError("no frame header")
+        at += 2 + length
+
+
+def _orientation(exif: bytes) -> int:
+    if b"\x01\x12" not in exif and b"\x12\x01" not in exif:  # the tag's number in either byte order
+        return 1
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        value = tags.get(_ORIENTATION, 1)
+    except (SyntaxError, ValueError, struct.error, OSError, KeyError, TypeError):
+        return 1  # a damaged tag does not spoil a picture
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _png_header(data: bytes) -> Header:
+    if data[12:16] != b"IHDR":
+        raise ValueError("no IHDR")
+    return Header("png", *struct.unpack_from(">II", data, 16))
+
+
+def _webp_header(data: bytes) -> Header:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(data[i : i + 3], "little") + 1 for i in (24, 27))
+    elif kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8 ":
+        width, height = (x & 0x3FFF for x in struct.unpack_from("<HH", data, 26))
+    else:
+        raise ValueError("no image chunk")
+    return Header("webp", width, height)
+
+
+def decode(data: bytes, header: Header, width: int, height: int, pad: int) -> NDArray[np.uint8]:
+    """The picture letterboxed to uint8 [height, width, 3]: aspect kept, centred, the rest `pad`.
+
+    Raises FrameError 422 if the data does not keep what its header promises.
+    """
+    inside = fit(*header.seen, width, height)
+    stored = inside[::-1] if header.turned else inside
+    try:
+        pixels = _decode_jpeg(data, *stored) if header.format == "jpeg" and header.plain else _decode(data, header, stored)
+    except (ValueError, OSError, SyntaxError, struct.error, EOFError, MemoryError) as e:
+        raise FrameError(422, f"the {header.format.upper()} is cut short or damaged: {e}") from e
+    return _letterbox(_upright(_resize(pixels, *stored), header.orientation), width, height, pad)
+
+
+def fit(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int]:
+    """Size of a picture scaled, aspect kept, to the largest that fits."""
+    scale = min(into_width / width, into_height / height)
+    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+
+
+def _decode_jpeg(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+    return pixels
+
+
+def _decode(data: bytes, header: Header, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Whatever else Pillow reads: the first frame, as RGB, already small if it was large."""
+    if header.width * header.height > LARGE_PIXELS:
+        with _large:
+            return _decode_pillow(data, header, size)
+    return _decode_pillow(data, header, size)
+
+
+def _decode_pillow(data: bytes, header: Header, size: tuple[int, int]) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=[header.format.upper()]) as image:
+        if image.size != (header.width, header.height):
+            raise ValueError("its parts disagree about its size")
+        image.load()
+        rgb = _eight_bits(image) if image.mode.startswith(("I", "F")) else image.convert("RGB")
+        if size[0] < rgb.width or size[1] < rgb.height:
+            rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        return np.asarray(rgb)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey: Pillow would clip at 255 what has to be divided by 257."""
+    wide = np.asarray(image).astype(np.float32) / 257
+    return Image.fromarray(np.clip(wide + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo the camera's rotation. Exif: 2 mirrored, 3 half turn, 4 flipped, 5 to 8 with a quarter turn."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _letterbox(pixels: NDArray[np.uint8], width: int, height: int, pad: int) -> NDArray[np.uint8]:
+    h, w = pixels.shape[:2]
+    out = np.full((height, width, 3), pad, np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    out[top : top + h, left : left + w] = pixels
+    return out

@@ -1,0 +1,111 @@
+"""What an operator may set: the only file of the edge that reads the environment."""
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.errors import SettingsError
+
+PREFIX = "MIDSTREAM_EDGE_"
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+_ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
+
+
+def _edge_id() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "edge"
+
+
+class Settings(BaseSettings):
+    """MIDSTREAM_EDGE_<NAME> in the environment, or keyword arguments; MIDSTREAM_CLOUD for the cloud's address."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    cloud: Annotated[str, Field(pattern=_ADDRESS)] | None = Field(
+        default=None, validation_alias=AliasChoices("cloud", "MIDSTREAM_CLOUD")
+    )
+    """host:port of the cloud's gRPC side. None: frames wait in the spool."""
+    bundle: Path | None = None
+    """A bundle folder to run whatever the cloud says. None: the cloud is asked."""
+    edge_id: str = Field(default_factory=_edge_id, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    data_dir: Path = Path("data/edge")
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """0: any free port. The port in use is written to data_dir/http.port."""
+    log_level: str = Field(default="info", pattern=r"(?i)^(debug|info|warning|error)$")
+
+    max_body_bytes: int = Field(default=12 * MiB, ge=KiB, le=15 * MiB)
+    """Largest picture taken. Above 15 MiB it would not fit a gRPC message when the cloud asks for it."""
+    max_pixels: int = Field(default=50_000_000, ge=1, le=80_000_000)
+    max_cameras: int = Field(default=256, ge=1, le=10_000)
+    """Cameras with an operating point and metric labels of their own; later ones share the label `other`."""
+
+    encode_workers: int = Field(default=2, ge=1, le=64)
+    encode_queue: int = Field(default=32, ge=1, le=4096)
+    """Frames between the first byte received and the spool; more are answered 429."""
+    body_bytes_in_hand: int = Field(default=48 * MiB, ge=MiB)
+    """Bytes of those frames together; more are answered 429."""
+    ort_threads: int = Field(default=1, ge=1, le=64)
+    quality: int | None = Field(default=None, ge=0, le=65535)
+    """None: what the bundle proposes."""
+    frame_max_age_ms: int = Field(default=0, ge=0, le=2**31)
+    """Frames older than this, counted from capture, are not worth sending. 0: all are."""
+
+    spool_max_bytes: int = Field(default=2 * GiB, ge=64 * KiB)
+    """Coded frames and kept pictures together. Pictures give way to frames."""
+    spool_max_age_s: float = Field(default=7 * 86400, gt=0)
+    """A frame the cloud has not acked for so long is dropped."""
+    ring_max_bytes: int = Field(default=1 * GiB, ge=0)
+    """Pictures kept for pixels on demand. 0: none."""
+    ring_max_age_s: float = Field(default=3600, gt=0)
+    ledger_max_rows: int = Field(default=100_000, ge=100)
+    """Finished frames whose fate can still be asked for."""
+    drain_seconds: float = Field(default=10, ge=0, le=3600)
+    """How long a stopping edge goes on sending what is in the spool."""
+
+    def __init__(self, **values: Any) -> None:
+        """Raise SettingsError naming the variable and what is wrong with it."""
+        _refuse_unknown(set(type(self).model_fields))
+        try:
+            super().__init__(**values)
+        except ValidationError as e:
+            raise SettingsError(_sentence(e)) from e
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if self.body_bytes_in_hand < self.max_body_bytes:
+            raise ValueError("body_bytes_in_hand must be at least max_body_bytes")
+        return self
+
+    def require_source(self) -> None:
+        """Raise SettingsError unless there is some way to a bundle."""
+        if self.cloud is None and self.bundle is None:
+            raise SettingsError("nothing to run: set MIDSTREAM_CLOUD=host:port, or MIDSTREAM_EDGE_BUNDLE=folder")
+
+
+def load(**values: Any) -> Settings:
+    """Settings with which an edge can run. Raises SettingsError if one is missing or out of range."""
+    settings = Settings(**values)
+    settings.require_source()
+    return settings
+
+
+def _refuse_unknown(fields: set[str]) -> None:
+    # A misspelt variable that is silently ignored costs somebody an evening. _URL is the command line's.
+    known = {PREFIX + name.upper() for name in fields - {"cloud"}}
+    unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known and n != f"{PREFIX}URL")
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _sentence(error: ValidationError) -> str:
+    lines = []
+    for e in error.errors():
+        name = ".".join(str(part) for part in e["loc"]).upper()
+        variable = "MIDSTREAM_CLOUD" if name in ("CLOUD", "MIDSTREAM_CLOUD") else f"{PREFIX}{name}"
+        lines.append(f"{variable if name else 'settings'}: {e['msg']} (got {e['input']!r})" if name else e["msg"])
+    return "; ".join(lines)

@@ -1,0 +1,434 @@
+"""The spool's file: its tables, their transactions, and the bounds. Synchronous; one thread owns a Book.
+
+    frames   the ledger: every accepted frame and its one state, `queued` until it is done, expired, dropped or failed;
+             `payload` holds the coded frame as long as it is queued
+    pictures where in the ring a frame's picture lies
+    tally    how many frames ended how since the spool was made
+
+A frame is promised when the transaction that put it is committed: write-ahead log with synchronous=FULL, so the
+commit is an fsync. That is why the writer puts many operations into one transaction (spool.py).
+"""
+
+import json
+import sqlite3
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import MidstreamError
+from edge.spool.ring import Kept, Place, Ring, Segment
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE frames(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, frame_id TEXT NOT NULL UNIQUE, camera TEXT NOT NULL,
+  idem_key TEXT, fingerprint INTEGER, captured_us INTEGER NOT NULL, accepted_us INTEGER NOT NULL,
+  max_age_ms INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, source_bytes INTEGER NOT NULL, timing TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'queued', reason TEXT NOT NULL DEFAULT '', finished_us INTEGER, picture TEXT NOT NULL,
+  payload BLOB);
+CREATE UNIQUE INDEX frames_key ON frames(camera, idem_key) WHERE idem_key IS NOT NULL;
+CREATE INDEX frames_queued ON frames(seq) WHERE state = 'queued';
+CREATE INDEX frames_expiring ON frames(captured_us + max_age_ms * 1000) WHERE state = 'queued' AND max_age_ms > 0;
+CREATE TABLE pictures(
+  seq INTEGER PRIMARY KEY REFERENCES frames(seq) ON DELETE CASCADE, segment INTEGER NOT NULL,
+  offset INTEGER NOT NULL, bytes INTEGER NOT NULL, crc INTEGER NOT NULL, content_type TEXT NOT NULL);
+CREATE INDEX pictures_segment ON pictures(segment);
+CREATE TABLE tally(state TEXT, reason TEXT, frames INTEGER NOT NULL, PRIMARY KEY(state, reason)) WITHOUT ROWID;
+"""
+_SWEEP = 500
+"""Rows one housekeeping transaction touches at most: a camera waits for it."""
+
+
+class SpoolError(MidstreamError):
+    """The spool cannot be opened or written; the message says why."""
+
+
+class SpoolFull(SpoolError):  # noqa: N818: a state, not a mistake
+    """Frames the cloud has not acked fill the spool."""
+
+
+class KeyReused(MidstreamError):  # noqa: N818
+    """An Idempotency-Key came a second time with another picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the spool."""
+
+    max_bytes: int
+    max_age_s: float
+    ring_max_bytes: int
+    ring_max_age_s: float
+    ledger_max_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A coded frame and the picture it came from, about to be promised."""
+
+    frame_id: str
+    camera: str
+    captured_us: int
+    accepted_us: int
+    payload: bytes
+    timing: dict[str, float]
+    content_type: str
+    picture: bytes
+    max_age_ms: int = 0
+    idem_key: str | None = None
+    fingerprint: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What was promised. `replay`: it had been promised before, under the same Idempotency-Key."""
+
+    frame_id: str
+    seq: int
+    camera: str
+    accepted_us: int
+    coded_bytes: int
+    source_bytes: int
+    timing: dict[str, float]
+    replay: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A frame the cloud has not acked."""
+
+    seq: int
+    frame_id: str
+    camera: str
+    captured_us: int
+    accepted_us: int
+    max_age_ms: int
+    source_bytes: int
+    timing: dict[str, float]
+    payload: bytes
+
+    def expired(self, now_us: int) -> bool:
+        """Whether it is not worth sending any more."""
+        return self.max_age_ms > 0 and now_us - self.captured_us > self.max_age_ms * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the ledger says of a frame."""
+
+    frame_id: str
+    seq: int
+    camera: str
+    captured_us: int
+    accepted_us: int
+    coded_bytes: int
+    source_bytes: int
+    timing: dict[str, float]
+    state: str
+    reason: str
+    finished_us: int | None
+    picture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A frame that has just reached its final state."""
+
+    seq: int
+    camera: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The spool in numbers, as of the last transaction."""
+
+    queued: int = 0
+    queued_bytes: int = 0
+    oldest_us: int | None = None
+    pictures: int = 0
+    picture_bytes: int = 0
+    ledger: int = 0
+    ended: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+def now_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def connect(path: Path, readonly: bool = False) -> sqlite3.Connection:
+    """A connection with the settings the promise rests on."""
+    c = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    c.execute("PRAGMA synchronous=FULL")
+    c.execute("PRAGMA foreign_keys=ON")
+    if readonly:
+        c.execute("PRAGMA query_only=ON")
+    return c
+
+
+class Book:
+    """The writer's side."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.path = folder / "spool.db"
+        self.limits = limits
+        self.ring = Ring(folder / "pictures", limits.ring_max_bytes, limits.ring_max_age_s)
+        self.ended: list[Ended] = []
+        """What this transaction brought to an end."""
+        self._doomed: dict[int, str] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._db = connect(self.path)
+            self._create()
+            self.epoch: str = self._one("SELECT value FROM meta WHERE name = 'epoch'")
+            self.count()
+        except (sqlite3.Error, OSError) as e:
+            raise SpoolError(f"cannot open the spool {self.path}: {e}") from e
+
+    def _create(self) -> None:
+        db = self._db
+        db.execute("PRAGMA page_size=8192")
+        db.execute("PRAGMA journal_mode=WAL")
+        # 32 MiB of log before it is copied into the file: fewer, larger fsyncs of the file.
+        db.execute("PRAGMA wal_autocheckpoint=4096")
+        db.execute("PRAGMA journal_size_limit=67108864")
+        version = self._one("PRAGMA user_version")
+        if version == 0:
+            db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT")
+        elif version != VERSION:
+            raise SpoolError(
+                f"the spool {self.path} has format {version}, this program writes {VERSION}: start with a new data_dir"
+            )
+        db.execute("INSERT OR IGNORE INTO meta VALUES('epoch', ?)", (str(uuid.uuid4()),))
+
+    def count(self) -> None:
+        """Take the counters from the tables: at the start, and after a transaction that failed."""
+        self.queued, self.queued_bytes = self._row(
+            "SELECT count(*), coalesce(sum(payload_bytes), 0) FROM frames WHERE state = 'queued'"
+        )
+        self.last_seq: int = self._one("SELECT coalesce(max(seq), 0) FROM frames")
+        self.ledger: int = self._one("SELECT count(*) FROM frames")
+        self.pictures: int = self._one("SELECT count(*) FROM pictures")
+        self.tally: dict[tuple[str, str], int] = {
+            (state, reason): n for state, reason, n in self._db.execute("SELECT state, reason, frames FROM tally")
+        }
+        segments = self._db.execute(
+            "SELECT segment, max(offset + bytes), max(accepted_us) FROM pictures JOIN frames USING (seq) GROUP BY segment"
+        )
+        self.ring.open({n: Segment(size, newest) for n, size, newest in segments})
+        self._changed_tally: set[tuple[str, str]] = set()
+        self.ended = []
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.ended = []
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable."""
+        self._make_room()
+        for state, reason in self._changed_tally:
+            self._db.execute("INSERT OR REPLACE INTO tally VALUES(?, ?, ?)", (state, reason, self.tally[state, reason]))
+        self._db.execute("COMMIT")
+        self._changed_tally.clear()
+        for segment in self._doomed:  # only now: before the commit the rows still point there
+            self.ring.drop(segment)
+        self._doomed.clear()
+
+    def rollback(self) -> None:
+        """Forget everything since `begin`."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._doomed.clear()
+        self.count()
+
+    def put(self, frame: Frame) -> Accepted:
+        """Enter a frame. Raises SpoolFull or KeyReused without having changed anything."""
+        if frame.idem_key is not None and (known := self._known(frame)):
+            return known
+        if self.queued_bytes + len(frame.payload) > self.limits.max_bytes:
+            raise SpoolFull(f"{self.queued} frames wait for the cloud and fill the spool's {self.limits.max_bytes} bytes")
+        place, why_not = self._keep(frame)
+        cursor = self._db.execute(
+            "INSERT INTO frames(frame_id, camera, idem_key, fingerprint, captured_us, accepted_us, max_age_ms,"
+            " payload_bytes, source_bytes, timing, picture, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (frame.frame_id, frame.camera, frame.idem_key, frame.fingerprint, frame.captured_us, frame.accepted_us,
+             frame.max_age_ms, len(frame.payload), len(frame.picture), json.dumps(frame.timing),
+             "kept" if place else why_not, frame.payload),
+        )  # fmt: skip
+        self.last_seq = seq = cursor.lastrowid or 0
+        if place:
+            self._db.execute(
+                "INSERT INTO pictures VALUES(?, ?, ?, ?, ?, ?)",
+                (seq, place.segment, place.offset, place.bytes, place.crc, frame.content_type),
+            )
+            self.pictures += 1
+        self.queued += 1
+        self.queued_bytes += len(frame.payload)
+        self.ledger += 1
+        return Accepted(
+            frame.frame_id, seq, frame.camera, frame.accepted_us, len(frame.payload), len(frame.picture), frame.timing
+        )
+
+    def _known(self, frame: Frame) -> Accepted | None:
+        row = self._db.execute(
+            "SELECT frame_id, seq, accepted_us, payload_bytes, source_bytes, timing, fingerprint FROM frames"
+            " WHERE camera = ? AND idem_key = ?",
+            (frame.camera, frame.idem_key),
+        ).fetchone()
+        if row is None:
+            return None
+        frame_id, seq, accepted_us, coded, source, timing, fingerprint = row
+        if fingerprint != frame.fingerprint or source != len(frame.picture):
+            raise KeyReused(
+                f"Idempotency-Key {frame.idem_key!r} of camera {frame.camera!r} was used for another picture, {frame_id}"
+            )
+        return Accepted(frame_id, seq, frame.camera, accepted_us, coded, source, json.loads(timing), replay=True)
+
+    def _keep(self, frame: Frame) -> tuple[Place | None, str]:
+        if len(frame.picture) > self.limits.ring_max_bytes:
+            return None, "never kept: larger than the ring"
+        try:
+            return self.ring.append(frame.picture, frame.accepted_us), ""
+        except OSError as e:  # the frame is what was promised, the picture is not
+            return None, f"never kept: {e.strerror or e}"
+
+    def finish(self, seq: int, state: str, reason: str = "", detail: str = "") -> None:
+        """End a queued frame; of one that has ended already nothing changes."""
+        row = self._db.execute(
+            "UPDATE frames SET state = ?, reason = ?, finished_us = ?, payload = NULL WHERE seq = ? AND state = 'queued'"
+            " RETURNING camera, payload_bytes",
+            (state, f"{reason}: {detail}" if detail else reason, now_us(), seq),
+        ).fetchone()
+        if row is None:
+            return
+        self.queued -= 1
+        self.queued_bytes -= row[1]
+        self.tally[state, reason] = self.tally.get((state, reason), 0) + 1
+        self._changed_tally.add((state, reason))
+        self.ended.append(Ended(seq, row[0], state, reason))
+
+    def sweep(self, tried: int) -> None:
+        """End frames that are too old and forget the oldest of the ledger. Frames up to seq `tried` may have
+        reached the cloud already, so whether they are too late is the cloud's to say.
+        """
+        now = now_us()
+        late = (
+            "SELECT seq FROM frames WHERE state = 'queued' AND max_age_ms > 0 AND captured_us + max_age_ms * 1000 < ?"
+            " AND seq > ? LIMIT ?"
+        )
+        for (seq,) in self._db.execute(late, (now, tried, _SWEEP)).fetchall():
+            self.finish(seq, "expired", "older than its max_age before it was sent")
+        first = "SELECT seq, accepted_us FROM frames WHERE state = 'queued' ORDER BY seq LIMIT ?"
+        for seq, accepted_us in self._db.execute(first, (_SWEEP,)).fetchall():
+            if now - accepted_us > self.limits.max_age_s * 1e6:
+                self.finish(seq, "dropped", "older than the spool keeps frames")
+        if (surplus := self.ledger - self.queued - self.limits.ledger_max_rows) > 0:
+            self._forget(min(surplus, _SWEEP))
+
+    def _forget(self, rows: int) -> None:
+        found = self._db.execute(
+            "DELETE FROM frames WHERE seq IN (SELECT seq FROM frames WHERE state != 'queued' ORDER BY seq LIMIT ?)", (rows,)
+        )
+        self.ledger -= found.rowcount
+        self.pictures = self._one("SELECT count(*) FROM pictures")
+
+    def _make_room(self) -> None:
+        room = self.limits.max_bytes - self.queued_bytes
+        self._doomed = self.ring.surplus(room, now_us())
+        for segment, reason in self._doomed.items():
+            self.unlist(segment, reason)
+
+    def unlist(self, segment: int, reason: str) -> None:
+        """Note why the pictures of a segment are gone."""
+        self._db.execute(
+            "UPDATE frames SET picture = ? WHERE seq IN (SELECT seq FROM pictures WHERE segment = ?)", (reason, segment)
+        )
+        self.pictures -= self._db.execute("DELETE FROM pictures WHERE segment = ?", (segment,)).rowcount
+
+    def probe(self) -> None:
+        """Write something small, to learn whether the disk takes it."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES('probe', ?)", (str(now_us()),))
+
+    def stats(self) -> Stats:
+        """The counters."""
+        oldest = self._db.execute(
+            "SELECT accepted_us FROM frames WHERE state = 'queued' ORDER BY seq LIMIT 1"
+        ).fetchone()
+        return Stats(
+            self.queued,
+            self.queued_bytes,
+            oldest[0] if oldest else None,
+            self.pictures,
+            self.ring.bytes,
+            self.ledger,
+            dict(self.tally),
+        )
+
+    def close(self) -> None:
+        """Copy the log into the file and let go of both."""
+        self.ring.close()
+        self._db.close()
+
+    def _row(self, sql: str) -> tuple[int, ...]:
+        row: tuple[int, ...] = self._db.execute(sql).fetchone()
+        return row
+
+    def _one(self, sql: str):  # type: ignore[no-untyped-def]  # whatever the column holds
+        return self._db.execute(sql).fetchone()[0]
+
+
+class Reader:
+    """Questions to the same file, from another thread and its own connection."""
+
+    def __init__(self, book: Book) -> None:
+        self._db = connect(book.path, readonly=True)
+        self._ring = book.ring
+
+    def pending(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
+        """Unacked frames with seq > after, in order: at least one if there is one, then as many as fit."""
+        rows = self._db.execute(
+            "SELECT seq, frame_id, camera, captured_us, accepted_us, max_age_ms, source_bytes, timing, payload"
+            " FROM frames WHERE state = 'queued' AND seq > ? ORDER BY seq LIMIT ?",
+            (after, limit),
+        )
+        out: list[Pending] = []
+        total = 0
+        for *head, timing, payload in rows:
+            total += len(payload)
+            if out and total > max_bytes:
+                break
+            out.append(Pending(*head, timing=json.loads(timing), payload=payload))
+        rows.close()
+        return out
+
+    def record(self, frame_id: str) -> Record | None:
+        """The ledger's line for this frame."""
+        row = self._db.execute(
+            "SELECT frame_id, seq, camera, captured_us, accepted_us, payload_bytes, source_bytes, timing, state, reason,"
+            " finished_us, picture FROM frames WHERE frame_id = ?",
+            (frame_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        return Record(*row[:7], json.loads(row[7]), *row[8:])
+
+    def picture(self, frame_id: str) -> Kept:
+        """The picture of this frame, or why there is none."""
+        row = self._db.execute(
+            "SELECT picture, segment, offset, bytes, crc, content_type FROM frames LEFT JOIN pictures USING (seq)"
+            " WHERE frame_id = ?",
+            (frame_id,),
+        ).fetchone()
+        if row is None:
+            return Kept(gone="unknown frame")
+        picture, segment, *rest, content_type = row
+        return Kept(gone=picture) if segment is None else self._ring.read(Place(segment, *rest), content_type)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()

@@ -1,0 +1,5 @@
+"""`python -m midstream` is `midstream`."""
+
+from midstream.cli import main
+
+main()

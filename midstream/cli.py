@@ -1,0 +1,209 @@
+"""`midstream`: one command for everything. Each subcommand imports its part only when it runs."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from common.errors import MidstreamError
+from midstream import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Split inference with a codec in the middle: kilobytes of features from the edge, "
+    "detections in the cloud, pixels on demand.",
+)
+bundle_app = typer.Typer(no_args_is_help=True, help="Look at, verify and build bundles.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure: every number in the documentation comes from here.")
+train_app = typer.Typer(no_args_is_help=True, help="Train what ships in the bundles.")
+app.add_typer(bundle_app, name="bundle")
+app.add_typer(bench_app, name="bench")
+app.add_typer(train_app, name="train")
+
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[Optional[Path], typer.Option("--json", help="Also write the figures to this file.")]  # noqa: UP045
+Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, with less precision.")]
+EdgeUrl = Annotated[str, typer.Option("--edge", envvar="MIDSTREAM_EDGE_URL", help="Where the edge's HTTP API is.")]
+CloudUrl = Annotated[str, typer.Option("--cloud", envvar="MIDSTREAM_CLOUD_URL", help="Where the cloud's HTTP API is.")]
+
+
+class MissingPartError(MidstreamError):
+    """This installation lacks what the command needs."""
+
+
+@contextlib.contextmanager
+def part(extra: str) -> Iterator[None]:
+    """Import inside this: a package that is not installed becomes a sentence naming the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        if (e.name or "").partition(".")[0] in ("bench", "cloud", "common", "edge", "midstream", "train"):
+            raise
+        raise MissingPartError(
+            f"this command needs the package {e.name!r}, which is not installed here. "
+            f"Install the part it belongs to: pip install 'midstream\\[{extra}]'"
+        ) from e
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose are one line and exit code 2."""
+    try:
+        app()
+    except MidstreamError as e:
+        err.print(f"[bold red]error:[/] {e}")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"midstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the subcommand."""
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Leave when the frames are done.")] = False,
+    frames: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--frames", help="Your own pictures: an image, a folder or a video."),
+    ] = None,
+) -> None:
+    """Start a cloud and an edge here, send real frames, show what came of them."""
+    with part("edge,cloud,demo"):
+        from midstream import demo as it
+    raise typer.Exit(it.run(once=once, frames=frames))
+
+
+@app.command()
+def edge() -> None:
+    """Run the edge service. Settings are environment variables: MIDSTREAM_CLOUD=host:port and MIDSTREAM_EDGE_*."""
+    with part("edge"):
+        from edge.settings import load
+
+        from edge import app as it
+    it.run(load())
+
+
+@app.command()
+def cloud() -> None:
+    """Run the cloud service. Settings are environment variables: MIDSTREAM_CLOUD_*."""
+    with part("cloud"):
+        from cloud.settings import load
+
+        from cloud import app as it
+    it.run(load())
+
+
+@app.command()
+def send(
+    path: Annotated[str, typer.Argument(help="An image, a folder of images or a video.")],
+    edge: EdgeUrl = "http://127.0.0.1:8080",
+    camera: Annotated[str, typer.Option(help="Camera name the frames are filed under.")] = "default",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for each result; 0: do not.", min=0, max=30)] = 5.0,
+    limit: Annotated[int, typer.Option(help="At most this many frames.", min=1)] = 1_000_000,
+) -> None:
+    """Send pictures or a video to an edge."""
+    with part("demo"):
+        from midstream import send as it
+    raise typer.Exit(it.run(path, edge, camera, wait, limit))
+
+
+@app.command()
+def results(
+    cloud: CloudUrl = "http://127.0.0.1:8000",
+    camera: Annotated[Optional[str], typer.Option(help="Only this camera.")] = None,  # noqa: UP045
+    label: Annotated[Optional[str], typer.Option(help="Only frames with this label.")] = None,  # noqa: UP045
+    min_score: Annotated[float, typer.Option(help="Only detections this sure.", min=0, max=1)] = 0.3,
+    limit: Annotated[int, typer.Option(help="At most this many frames.", min=1, max=100_000)] = 20,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object a line instead of a table.")] = False,
+) -> None:
+    """Ask a cloud for its newest results."""
+    with part("demo"):
+        from midstream import results as it
+    raise typer.Exit(it.run(cloud, camera, label, min_score, limit, jsonl))
+
+
+@bundle_app.command("show")
+def bundle_show(path: Annotated[Path, typer.Argument(help="A bundle's folder.")]) -> None:
+    """Verify a bundle and print what it is."""
+    from midstream import bundles as it
+
+    it.show(path)
+
+
+@bundle_app.command("verify")
+def bundle_verify(path: Annotated[Path, typer.Argument(help="A bundle's folder.")]) -> None:
+    """Check every file against the manifest; exit code 2 if one differs."""
+    from midstream import bundles as it
+
+    it.verify(path)
+
+
+@bundle_app.command("build")
+def bundle_build(
+    export: Annotated[Path, typer.Argument(help="What `midstream train detector` exported.")],
+    out: Annotated[Path, typer.Option(help="Folder that gets the bundle's folder.")] = Path("bundles"),
+    quick: Quick = False,
+) -> None:
+    """Make a bundle of an exported detector: calibrate, measure the operating points, write, verify."""
+    with part("train,bench"):
+        from train import bundle as it
+    it.build(export, out, quick=quick)
+
+
+@bench_app.command("codec")
+def bench_codec(json: Json = None, quick: Quick = False) -> None:
+    """Bits and speed of the feature codec beside general coders, on the same data in the same run."""
+    with part("bench"):
+        from bench import codec as it
+    it.run(quick=quick, json_path=json)
+
+
+@bench_app.command("detector")
+def bench_detector(
+    json: Json = None,
+    quick: Quick = False,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: the shipped one.")] = None,
+) -> None:
+    """Accuracy of the embedded detector beside NanoDet-m on the same photos."""
+    with part("bench"):
+        from bench import detector as it
+    it.run(bundle_dir=bundle, quick=quick, json_path=json)
+
+
+@bench_app.command("serve")
+def bench_serve(json: Json = None, quick: Quick = False) -> None:
+    """Frames per second and latency of edge + cloud beside one process doing the same work."""
+    with part("edge,cloud,bench"):
+        from bench import serve as it
+    it.run(quick=quick, json_path=json)
+
+
+@train_app.command("detector")
+def train_detector(
+    out: Annotated[Path, typer.Option(help="Where checkpoints, log and plot go.")] = Path("runs/detector"),
+    steps: Annotated[int, typer.Option(help="Steps in all; may change on resuming.", min=1)] = 15_000,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    threads: Annotated[Optional[int], typer.Option(help="CPU threads; default: all.", min=1)] = None,  # noqa: UP045
+) -> None:
+    """Train the embedded detector; stop it at any time and go on with --resume."""
+    with part("train"):
+        from train.recipes import detector as it
+    it.main(out, steps, resume=resume, threads=threads)

@@ -1,0 +1,56 @@
+"""`midstream send`: post pictures or a video to an edge and print what comes back."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from common.errors import MidstreamError
+from midstream import frames
+from midstream.results import describe
+
+console = Console(highlight=False)
+PATIENCE_S = 30.0
+"""How long an edge may answer 429 or 503 before a frame is given up."""
+
+
+def run(path: str, edge: str, camera: str, wait: float, limit: int) -> int:
+    """Send the frames in order; exit status 1 if the edge refused one."""
+    refused = 0
+    with httpx.Client(base_url=edge, timeout=60) as client:
+        for i, frame in enumerate(frames.read(Path(path), camera)):
+            if i >= limit:
+                break
+            answer = post(client, frame, wait)
+            refused += answer.is_error
+            console.print(f"{frame.name:28} {_sentence(answer)}")
+    return 1 if refused else 0
+
+
+def post(client: httpx.Client, frame: frames.SourceFrame, wait: float = 0, key: str | None = None) -> httpx.Response:
+    """POST one frame, waiting as the edge asks while it is busy. Raises MidstreamError if nobody answers."""
+    headers = {"Content-Type": frame.content_type, "X-Camera-Id": frame.camera}
+    if key:
+        headers["Idempotency-Key"] = key
+    params = {"wait": f"{wait:g}s"} if wait else {}
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            answer = client.post("/v1/frames", content=frame.data, headers=headers, params=params)
+        except httpx.TransportError as e:
+            raise MidstreamError(f"no edge answers at {client.base_url} ({e}). Start one: midstream edge") from e
+        if answer.status_code not in (429, 503) or time.monotonic() > until:
+            return answer
+        time.sleep(min(float(answer.headers.get("Retry-After", 1)), 5))
+
+
+def _sentence(answer: httpx.Response) -> str:
+    body: dict[str, Any] = answer.json()
+    if answer.is_error:
+        return f"[red]{answer.status_code}[/] {body.get('title', '')}: {body.get('detail', '')}"
+    size = f"{body['bytes']['coded']:,} of {body['bytes']['source']:,} bytes"
+    if answer.status_code == 200:
+        return f"{size}  {describe(body['detections'])}"
+    return f"{size}  accepted as {body['id']}"

@@ -1,0 +1,34 @@
+"""Imports point one way, the environment is read in one place, SQL is spoken in two."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.house.repository import ROOT, python_files
+
+
+def test_import_contracts_hold() -> None:
+    lint = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_only_settings_read_the_environment() -> None:
+    readers = {
+        path.as_posix()
+        for path in python_files("common", "edge", "cloud")
+        for name in _names(ast.parse((ROOT / path).read_text()))
+        if name in {"os.environ", "os.getenv", "os.environb"}
+    }
+    assert all(reader.endswith("/settings.py") for reader in readers), sorted(readers)
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Every `module.attribute` written out, and every `from module import attribute`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

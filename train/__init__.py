@@ -1,0 +1,1 @@
+"""Networks, losses, one training loop, recipes, export to bundles. The only place that trains."""
