@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.coco import LABELS, Detect, Picture, data_root, evaluate, in_picture, letterbox, photos
+from common import bundle as bundles
 from common.geometry import Detections, nms
 
 THRESHOLD = 0.01
@@ -87,8 +88,17 @@ def measure(detect: Detect, limit: int | None = None) -> dict:
     return evaluate(truth, [detect(photo.picture()) for photo in truth])
 
 
-def run(bundle_dir: Path, quick: bool, json_path: Path | None) -> dict:
-    """Measure the bundle's detector and NanoDet-m; print a table, write JSON to `json_path`."""
+def shipped() -> Path:
+    """Return the folder of the embedded detector's bundle that comes with the cloud."""
+    for path in sorted((Path(__file__).parents[1] / "cloud" / "bundles").glob("*/" + bundles.MANIFEST)):
+        if bundles.parse_manifest(path.read_bytes())[1].name == "embedded":
+            return path.parent
+    raise FileNotFoundError("no bundle named 'embedded' is shipped here: name a bundle's folder with --bundle")
+
+
+def run(bundle_dir: Path | None, quick: bool, json_path: Path | None) -> dict:
+    """Measure a bundle's detector (None: the shipped one) and NanoDet-m; print a table, write JSON to `json_path`."""
+    bundle_dir = bundle_dir or shipped()
     limit = QUICK if quick else None
     rival = data_root() / "weights" / "nanodet_m_320.onnx"
     result = {"ours": measure(Embedded(bundle_dir), limit), "nanodet": measure(NanoDet(rival), limit)}

@@ -50,7 +50,7 @@ class Back:
         # Rounded to what a 320-pixel network can tell: a tenth of that is still less than a hundredth of a pixel.
         rows = zip(kept.labels.tolist(), kept.scores.tolist(), boxes.tolist(), strict=True)
         return [
-            Detection(detector.labels[label], round(score, 4), tuple(round(v, 2) for v in box))  # type: ignore[arg-type]
+            Detection(detector.labels[label], round(score, 4), tuple(round(v, 2) for v in box))
             for label, score, box in rows
         ]
 

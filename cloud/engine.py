@@ -14,15 +14,14 @@ import numpy as np
 import structlog
 
 from cloud.back import Back, Features, Raw
-from cloud.frame import Frame, Reason, Refused, Result
+from cloud.frame import Frame, Outcome, Reason, Refused, Result
 from common.bundle import Bundle
 from common.codec import CODECS
 from common.errors import BitstreamError, BundleError
 from common.telemetry import Metrics
+from common.types import Detection
 
 log = structlog.get_logger()
-
-Outcome = Result | tuple[Frame, Refused]
 
 
 class Detector:
@@ -34,8 +33,8 @@ class Detector:
             self._codec = CODECS[str(params["name"])].from_params(params)
         except (KeyError, ValueError, TypeError) as e:
             raise BundleError(f"the [codec] table of {bundle!r} does not build one of {sorted(CODECS)}: {e!r}") from e
-        self.back = Back(bundle, threads, min_score)
         self._shape = bundle.manifest.cut.shape
+        self.back = Back(bundle, threads, min_score)
 
     def features(self, frame: Frame) -> Features:
         """[C, H, W] of a frame. Raises BitstreamError."""
@@ -44,44 +43,53 @@ class Detector:
         return self._codec.decode(frame.container.layers)
 
     def warm_up(self, batch: int) -> None:
-        """Let ONNX Runtime allocate before the first frame does."""
+        """Let ONNX Runtime allocate before the first frame needs it."""
         self.back.run(np.zeros((batch if self.back.batches else 1, *self._shape), np.float32))
 
 
 @dataclass(slots=True)
-class _Queued:
+class _Work:
+    """A frame on its way through the engine's steps."""
+
     frame: Frame
-    at_ns: int = field(default_factory=time.monotonic_ns)
+    submitted_ns: int = field(default_factory=time.monotonic_ns)
+    timing: dict[str, float] = field(default_factory=dict)
+    refused: Refused | None = None
+    features: Features | None = None
+    raw: Raw | None = None
+    detections: list[Detection] = field(default_factory=list)
+
+    def outcome(self) -> Outcome:
+        return self.refused or Result(self.frame, self.detections, self.timing, time.monotonic_ns())
 
 
 class Engine:
     """`start` it with somewhere to deliver, `submit` frames, `stop` it: it finishes what it was given."""
 
     def __init__(self, metrics: Metrics, *, batch_max: int, wait_ms: float, threads: int, min_score: float) -> None:
-        self._queue: SimpleQueue[_Queued | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._batch_max = batch_max
         self._wait_s = wait_ms / 1000
         self._threads = threads
         self._min_score = min_score
         self._detectors: dict[str, Detector] = {}
-        self._kept_back: _Queued | None = None
+        self._held_over: _Work | None = None
         self._metrics = metrics
-        self._depth = metrics.queue_depth.labels("engine")
-        self._deliver: Callable[[list[Outcome]], None] = lambda outcomes: None
+        self._deliver: Callable[[list[Frame], list[Outcome]], None]
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def prepare(self, bundle: Bundle) -> None:
         """Load a bundle's networks now rather than with its first frame. Raises BundleError."""
         self._detector(bundle).warm_up(self._batch_max)
 
-    def start(self, deliver: Callable[[list[Outcome]], None]) -> None:
-        """`deliver` is called in the engine's thread with the outcomes of a batch, in the order of submission."""
+    def start(self, deliver: Callable[[list[Frame], list[Outcome]], None]) -> None:
+        """`deliver` is called in the engine's thread with a batch and its outcomes, in the order of submission."""
         self._deliver = deliver
         self._thread.start()
 
     def submit(self, frame: Frame) -> None:
-        """Queue a frame. Never blocks: what may be queued is bounded by who submits."""
-        self._queue.put(_Queued(frame))
+        """Queue a frame. Never blocks: how many are queued is bounded by who submits."""
+        self._queue.put(_Work(frame))
 
     def stop(self) -> None:
         """Finish the queue and end the thread. Blocks until then."""
@@ -98,45 +106,109 @@ class Engine:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            self._depth.set(self._queue.qsize())
-            self._deliver(self._process(batch))
+            self._metrics.queue_depth.labels("engine").set(self._queue.qsize())
+            self._metrics.batch_size.observe(len(batch))
+            self._process(batch)
+            self._deliver([work.frame for work in batch], [work.outcome() for work in batch])
 
-    def _next_batch(self) -> list[_Queued]:
+    def _next_batch(self) -> list[_Work]:
         """Frames of one bundle; none when the engine is stopped. A frame of another bundle opens the next batch."""
-        first = self._kept_back or self._queue.get()
-        self._kept_back = None
-        batch = [first] if first else []
-        waited = False
-        while batch and len(batch) < self._batch_max:
-            alone = len(batch) == 1 and not waited
-            waited = True
-            try:
-                following = self._queue.get(timeout=self._wait_s) if alone else self._queue.get_nowait()
-            except Empty:
-                break
+        first = self._held_over or self._queue.get()
+        self._held_over = None
+        if first is None:
+            return []
+        batch = [first]
+        while len(batch) < self._batch_max:
+            following = self._following(wait=len(batch) == 1)
             if following is None:
-                self._queue.put(None)  # for the next call
                 break
-            if following.frame.bundle.digest != batch[0].frame.bundle.digest:
-                self._kept_back = following
+            if following.frame.bundle.digest != first.frame.bundle.digest:
+                self._held_over = following
                 break
             batch.append(following)
         return batch
 
-    def _process(self, batch: list[_Queued]) -> list[Outcome]:
+    def _following(self, *, wait: bool) -> _Work | None:
+        try:
+            work = self._queue.get(timeout=self._wait_s) if wait else self._queue.get_nowait()
+        except Empty:
+            return None
+        if work is None:
+            self._queue.put(None)  # the order to stop, for the next call
+        return work
+
+    def _process(self, batch: list[_Work]) -> None:
+        try:
+            detector = self._detector(batch[0].frame.bundle)
+        except BundleError as e:
+            log.exception("bundle unusable")
+            for work in batch:
+                work.refused = Refused(Reason.FAILED, str(e))
+            return
+        self._admit(batch)
+        self._each(batch, "decode_features", lambda work: _decode(detector, work))
+        self._back(batch, detector)
+        self._each(batch, "nms", lambda work: _detect(detector, work))
+
+    def _admit(self, batch: list[_Work]) -> None:
+        """Stop what nobody waits for any more before it costs anything."""
         picked_ns, now_us = time.monotonic_ns(), time.time_ns() // 1000
-        refusals: dict[Frame, Refused] = {}
-        ready: list[tuple[_Queued, Features, float]] = []
-        for queued in batch:
+        for work in batch:
+            self._took(work, "batch", picked_ns - work.submitted_ns)
+            expires_us = work.frame.expires_us
+            if expires_us is not None and expires_us < now_us:
+                late = (now_us - expires_us) / 1e6
+                work.refused = Refused(Reason.EXPIRED, f"expired {late:.3f} s before its turn in the cloud")
+
+    def _each(self, batch: list[_Work], stage: str, step: Callable[[_Work], None]) -> None:
+        for work in batch:
+            if work.refused:
+                continue
+            started = time.monotonic_ns()
             try:
-                ready.append(self._decode(queued, now_us))
-            except _Refusal as refusal:
-                refusals[queued.frame] = refusal.refused
-        raws = self._back(batch[0].frame.bundle, [features for _, features, _ in ready]) if ready else []
-        ...
-        return []
+                step(work)
+            except BitstreamError as e:
+                work.refused = Refused(Reason.CORRUPT, str(e))
+            except Exception as e:  # a frame that breaks a step must not take the engine down
+                log.exception("step failed", stage=stage, frame=work.frame.id, camera=work.frame.camera)
+                work.refused = Refused(Reason.FAILED, f"{stage}: {type(e).__name__}")
+            self._took(work, stage, time.monotonic_ns() - started)
+
+    def _back(self, batch: list[_Work], detector: Detector) -> None:
+        """All of the batch at once; one at a time if the network takes only one, or fails on the batch."""
+        ready = [work for work in batch if not work.refused]
+        if len(ready) < 2 or not detector.back.batches:
+            return self._each(ready, "back", lambda work: _back_alone(detector, work))
+        started = time.monotonic_ns()
+        try:
+            raws = detector.back.run(np.stack([work.features for work in ready if work.features is not None]))
+        except Exception:  # whichever frame it is, alone it will show
+            log.exception("batch failed, trying its frames alone", frames=len(ready))
+            return self._each(ready, "back", lambda work: _back_alone(detector, work))
+        for work, raw in zip(ready, raws, strict=True):
+            work.raw = raw
+            self._took(work, "back", time.monotonic_ns() - started)
+        return None
+
+    def _took(self, work: _Work, stage: str, ns: int) -> None:
+        work.timing[stage] = ns / 1e6
+        self._metrics.stage.labels(stage).observe(ns / 1e9)
 
     def _detector(self, bundle: Bundle) -> Detector:
         if bundle.digest not in self._detectors:
             self._detectors[bundle.digest] = Detector(bundle, self._threads, self._min_score)
         return self._detectors[bundle.digest]
+
+
+def _decode(detector: Detector, work: _Work) -> None:
+    work.features = detector.features(work.frame)
+
+
+def _back_alone(detector: Detector, work: _Work) -> None:
+    assert work.features is not None
+    (work.raw,) = detector.back.run(work.features[None])
+
+
+def _detect(detector: Detector, work: _Work) -> None:
+    assert work.raw is not None
+    work.detections = detector.back.detections(work.raw, work.frame.container.width, work.frame.container.height)

@@ -68,3 +68,7 @@ class Result:
     detections: list[Detection]
     timing: dict[str, float]
     done_ns: int
+
+
+Outcome = Result | Refused
+"""What the engine made of a frame."""

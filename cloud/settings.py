@@ -1,7 +1,6 @@
 """What an operator may set, from MIDSTREAM_CLOUD_* variables. The only file of the cloud that reads the environment."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common.errors import SettingsError
 
 PREFIX = "MIDSTREAM_CLOUD_"
+_FOREIGN = {PREFIX + "URL"}  # where the command line finds a cloud
 PACKAGED_BUNDLES = Path(__file__).parent / "bundles"
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -51,7 +51,6 @@ class Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         """Raise SettingsError naming the variable and what is wrong with it."""
-        _refuse_unknown(type(self).model_fields)
         try:
             super().__init__(**values)
         except ValidationError as e:
@@ -63,12 +62,13 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.data_dir.resolve() / 'results.db'}" if self.database == "sqlite:///" else self.database
 
 
-def _refuse_unknown(fields: Iterable[str]) -> None:
-    # A misspelt variable that is silently ignored costs somebody an evening.
-    known = {PREFIX + name.upper() for name in fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+def load() -> Settings:
+    """The settings of the environment. A misspelt variable is an error too: ignored, it costs somebody an evening."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known | _FOREIGN)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return Settings()
 
 
 def _sentence(loc: tuple[int | str, ...], message: str) -> str:

@@ -101,7 +101,7 @@ def _greedy(boxes: NDArray[np.float32], label: NDArray[np.int64], iou: float, li
     x1, y1, x2, y2 = moved.T
     area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
     left = np.arange(len(boxes))
-    kept = []
+    kept: list[np.int64] = []
     while len(left) and len(kept) < limit:
         best, left = left[0], left[1:]
         kept.append(best)

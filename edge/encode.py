@@ -3,10 +3,10 @@
 import time
 from dataclasses import dataclass
 
-from common.bundle import Bundle
+from common.bundle import Bundle, Manifest
 from common.codec import CODECS
 from common.codec.container import Container, pack
-from common.errors import BundleError, FrameError
+from common.errors import BundleError
 from edge import picture
 from edge.front import Front
 
@@ -31,7 +31,9 @@ class Encoder:
     def __init__(self, bundle: Bundle, threads: int = 1, max_pixels: int = 50_000_000) -> None:
         manifest = bundle.manifest
         if manifest.input.width != manifest.input.height:
-            raise BundleError(f"the input is {manifest.input.width}x{manifest.input.height}; only squares are supported")
+            raise BundleError(
+                f"the input is {manifest.input.width}x{manifest.input.height}; only squares are supported"
+            )
         name = str(manifest.codec.get("name"))
         if name not in CODECS:
             raise BundleError(f"the bundle's codec is {name!r}; this program knows {sorted(CODECS)}: update it")
@@ -40,17 +42,14 @@ class Encoder:
         except (KeyError, TypeError, ValueError) as e:
             raise BundleError(f"the bundle's [codec] table does not fit codec {name!r}: {e!r}") from e
         self.bundle = bundle
-        self.qualities = tuple(p.quality for p in manifest.operating_points)
+        self.proposed = _proposed(manifest)
+        self.qualities = tuple(sorted({p.quality for p in manifest.operating_points} | {self.proposed}))
         self._front = Front(bundle.file("front.onnx"), manifest.cut.tensor, threads)
         self._size, self._pad = manifest.input.width, manifest.input.pad
         self._max_pixels = max_pixels
 
     def __repr__(self) -> str:
         return f"<encoder of {self.bundle!r}>"
-
-    def check(self, data: bytes) -> picture.Header:
-        """The picture's header, judged; cheap. Raises FrameError."""
-        return picture.read_header(data, self._max_pixels)
 
     def encode(self, data: bytes, quality: int) -> Encoded:
         """One compressed picture to one container. Raises FrameError if the picture is at fault."""
@@ -77,9 +76,37 @@ class Encoder:
 
 
 class OperatingPoints:
-    """Which quality each camera's frames are coded with: the camera's own, else everybody's, else the bundle's."""
+    """Which quality each camera's frames are coded with: the camera's own, else everybody's, else the bundle's.
+
+    Kept in memory: a restart begins with the settings again.
+    """
 
     def __init__(self, quality: int | None, max_cameras: int) -> None:
-        self._all = quality
-        self._cameras: dict[str, int] = {}
+        self.everybody = quality
+        self.cameras: dict[str, int] = {}
         self._max_cameras = max_cameras
+
+    def of(self, camera: str, encoder: Encoder) -> int:
+        """The quality for this camera's next frame; what the bundle does not have becomes what it proposes."""
+        quality = self.cameras.get(camera, self.everybody)
+        return quality if quality in encoder.qualities else encoder.proposed
+
+    def set(self, quality: int, camera: str | None = None) -> None:
+        """Choose, for one camera or for all that have no choice of their own. Raises ValueError at the bound."""
+        if camera is None:
+            self.everybody = quality
+        elif camera in self.cameras or len(self.cameras) < self._max_cameras:
+            self.cameras[camera] = quality
+        else:
+            raise ValueError(f"{self._max_cameras} cameras have operating points of their own already")
+
+
+def _proposed(manifest: Manifest) -> int:
+    """The quality the bundle proposes: what its [codec] table calls the default, else the middle of its points."""
+    for key in ("default_quality", "default_levels"):
+        if isinstance(value := manifest.codec.get(key), int):
+            return value
+    points = sorted(p.quality for p in manifest.operating_points)
+    if not points:
+        raise BundleError("the bundle names no operating point and its [codec] table no default_quality")
+    return points[len(points) // 2]

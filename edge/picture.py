@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.errors import FrameError
+from common.geometry import letterbox_geometry
 
+MAX_SIDE = 65535
+"""What the container has room for."""
 MAX_SCANS = 100
 """Of a progressive JPEG. Encoders write about ten; each costs the decoder a pass over the whole picture."""
 LARGE_PIXELS = 4_000_000
@@ -74,11 +77,11 @@ def read_header(data: bytes, max_pixels: int) -> Header:
         raise FrameError(422, f"the {kind.upper()} header is cut short or damaged; send the whole file") from e
     if header.width < 1 or header.height < 1:
         raise FrameError(422, f"the picture says it is {header.width}x{header.height} pixels; it must have some")
-    if header.width * header.height > max_pixels:
+    if max(header.width, header.height) > MAX_SIDE or header.width * header.height > max_pixels:
         raise FrameError(
             422,
-            f"the picture says it is {header.width}x{header.height} pixels, more than {max_pixels}: refused undecoded "
-            "as a decompression bomb; scale it down, or raise MIDSTREAM_EDGE_MAX_PIXELS",
+            f"the picture says it is {header.width}x{header.height} pixels: refused undecoded as a decompression bomb; "
+            f"scale it down to {max_pixels} pixels and {MAX_SIDE} a side, or raise MIDSTREAM_EDGE_MAX_PIXELS",
         )
     return header
 
@@ -137,24 +140,24 @@ def _webp_header(data: bytes) -> Header:
     return Header("webp", width, height)
 
 
-def decode(data: bytes, header: Header, width: int, height: int, pad: int) -> NDArray[np.uint8]:
-    """The picture letterboxed to uint8 [height, width, 3]: aspect kept, centred, the rest `pad`.
+def decode(data: bytes, header: Header, size: int, pad: int) -> NDArray[np.uint8]:
+    """The picture letterboxed to uint8 [size, size, 3], the border `pad`.
 
     Raises FrameError 422 if the data does not keep what its header promises.
     """
-    inside = fit(*header.seen, width, height)
-    stored = inside[::-1] if header.turned else inside
+    box = letterbox_geometry(*header.seen, size)
+    stored = (box.height, box.width) if header.turned else (box.width, box.height)
     try:
-        pixels = _decode_jpeg(data, *stored) if header.format == "jpeg" and header.plain else _decode(data, header, stored)
+        if header.format == "jpeg" and header.plain:
+            pixels = _decode_jpeg(data, *stored)
+        else:
+            pixels = _decode(data, header, stored)
     except (ValueError, OSError, SyntaxError, struct.error, EOFError, MemoryError) as e:
         raise FrameError(422, f"the {header.format.upper()} is cut short or damaged: {e}") from e
-    return _letterbox(_upright(_resize(pixels, *stored), header.orientation), width, height, pad)
-
-
-def fit(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int]:
-    """Size of a picture scaled, aspect kept, to the largest that fits."""
-    scale = min(into_width / width, into_height / height)
-    return max(1, int(width * scale + 0.5)), max(1, int(height * scale + 0.5))
+    out = np.full((size, size, 3), pad, np.uint8)
+    upright = _upright(_resize(pixels, *stored), header.orientation)
+    out[box.top : box.top + box.height, box.left : box.left + box.width] = upright
+    return out
 
 
 def _decode_jpeg(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
@@ -202,11 +205,3 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def _letterbox(pixels: NDArray[np.uint8], width: int, height: int, pad: int) -> NDArray[np.uint8]:
-    h, w = pixels.shape[:2]
-    out = np.full((height, width, 3), pad, np.uint8)
-    top, left = (height - h) // 2, (width - w) // 2
-    out[top : top + h, left : left + w] = pixels
-    return out

@@ -40,7 +40,7 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(default=12 * MiB, ge=KiB, le=15 * MiB)
     """Largest picture taken. Above 15 MiB it would not fit a gRPC message when the cloud asks for it."""
-    max_pixels: int = Field(default=50_000_000, ge=1, le=80_000_000)
+    max_pixels: int = Field(default=50_000_000, ge=1, le=1 << 26)
     max_cameras: int = Field(default=256, ge=1, le=10_000)
     """Cameras with an operating point and metric labels of their own; later ones share the label `other`."""
 

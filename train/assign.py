@@ -55,7 +55,7 @@ def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def candidates(box: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return cells [T,75] near the centres of `box` [T,4], and whether each [T,75] may answer for its box."""
-    line = torch.arange(-REACH, REACH + 1)
+    line = torch.arange(-REACH, REACH + 1, device=box.device)
     dy, dx = (d.reshape(-1) for d in torch.meshgrid(line, line, indexing="ij"))
     home = (dx == 0) & (dy == 0)
     middle = (box[:, :2] + box[:, 2:]) / 2
@@ -94,15 +94,22 @@ def assign(score: Tensor, boxes: Tensor, truth: Truth, size: int) -> Match:
     top_align = align.new_zeros(count).scatter_reduce(0, row, align, "amax")
     top_iou = align.new_zeros(count).scatter_reduce(0, row, iou, "amax")
     quality = align / top_align[row].clamp(min=1e-12) * top_iou[row] * truth.trust[row]
-    owner = iou.new_zeros(score.shape[0] * score.shape[1]).scatter_reduce(0, cell, iou, "amax")
-    won = iou >= owner[cell]
+    won = _winners(cell, row, iou, score.shape[0] * score.shape[1])
     return Match(cell[won], row[won], quality[won])
+
+
+def _winners(cell: Tensor, row: Tensor, iou: Tensor, cells: int) -> Tensor:
+    """Return which of the P claims a cell grants: that of the best overlap, between equals of the first box."""
+    best = iou.new_zeros(cells).scatter_reduce(0, cell, iou, "amax")
+    won = iou >= best[cell]
+    first = row.new_full((cells,), torch.iinfo(row.dtype).max).scatter_reduce(0, cell[won], row[won], "amin")
+    return won & (row == first[cell])
 
 
 def ignored(truth: Truth, centres: Tensor, photos: int, classes: int) -> Tensor:
     """Return a mask [N,A,classes] of the cells whose centre lies in a box to be left alone, for its class."""
     box, x, y = truth.ignore_box, centres[:, 0], centres[:, 1]
     inside = (x > box[:, 0:1]) & (x < box[:, 2:3]) & (y > box[:, 1:2]) & (y < box[:, 3:4])
-    mask = torch.zeros(photos, classes, len(centres))
+    mask = torch.zeros(photos, classes, len(centres), device=centres.device)
     mask.index_put_((truth.ignore_photo, truth.ignore_label), inside.float(), accumulate=True)
     return (mask > 0).transpose(1, 2)

@@ -2,12 +2,11 @@
 
 Batch norms are folded and weights are stored in half precision behind a Cast to float32, which ONNX Runtime
 computes once at load: half the bytes, the arithmetic unchanged. `Halves` holds the very weights that are
-stored, so that the files can be checked against it exactly.
+stored, so that the files can be checked against it. The bundle itself is made by `train.bundle`.
 """
 
 import copy
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,10 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from bench.coco import LABELS, letterbox, photos
+from common.geometry import GREY
 from train.nets.detector import Back, Detector, Front, boxes_of, cells
 
 SIZE = 320
 OPSET = 17
+CALIBRATION_PHOTOS = 300
 
 
 class EdgeHalf(nn.Module):
@@ -58,7 +60,7 @@ class Halves:
     """The two deployed halves of a detector, batch norms folded, weights rounded to half precision."""
 
     def __init__(self, detector: Detector) -> None:
-        whole = copy.deepcopy(detector).float().eval().requires_grad_(False)
+        whole = copy.deepcopy(detector).cpu().float().eval().requires_grad_(False)
         fold(whole)
         for parameter in whole.parameters():
             parameter.copy_(parameter.half().float())
@@ -85,30 +87,29 @@ def fold(module: nn.Module) -> None:
 def export(half: nn.Module, example: Tensor, path: Path, source: str, results: list[str]) -> None:
     """Write one half as ONNX with a free batch size and half-precision weights; replace `path` in one move."""
     partial = path.with_suffix(".partial")
-    free = {name: {0: "batch"} for name in [source, *results]}
     torch.onnx.export(
         half,
         (example,),
         str(partial),
         input_names=[source],
         output_names=results,
-        dynamic_axes=free,
+        dynamic_axes={name: {0: "batch"} for name in [source, *results]},
         opset_version=OPSET,
-        dynamo=False,
+        dynamo=False,  # the graph comes out as written, and needs no onnxscript
     )
     model = onnx.load(partial)
     halve(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def halve(model: onnx.ModelProto) -> None:
-    """Store every large float32 weight as float16 followed by a Cast, in place; the values must fit exactly."""
+    """Store every large float32 weight as float16 followed by a Cast, in place, where no digit is lost."""
     casts = []
     for weight in model.graph.initializer:
         value = numpy_helper.to_array(weight)
-        if weight.data_type != TensorProto.FLOAT or value.size < 64 or np.any(value.astype(np.float16) != value):
+        if value.dtype != np.float32 or value.size < 64 or np.any(value.astype(np.float16) != value):
             continue
         small = numpy_helper.from_array(value.astype(np.float16), weight.name + ".half")
         casts.append(helper.make_node("Cast", [small.name], [weight.name], to=TensorProto.FLOAT))
@@ -121,8 +122,8 @@ def halve(model: onnx.ModelProto) -> None:
 @torch.no_grad()
 def calibrate(edge: EdgeHalf, images: Iterable[NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
     """Return the moments of the cut over letterboxed images [320,320,3]: of all elements and by channel."""
-    count, total, square = 0, 0.0, 0.0
-    low, high = np.inf, -np.inf
+    count, total, square = 0, np.float64(0), np.float64(0)
+    low, high = np.float64(np.inf), np.float64(-np.inf)
     for image in images:
         cut = edge(torch.from_numpy(image)[None])[0].double().flatten(1).numpy()
         count += cut.shape[1]
@@ -130,34 +131,43 @@ def calibrate(edge: EdgeHalf, images: Iterable[NDArray[np.uint8]]) -> dict[str, 
         low, high = np.minimum(low, cut.min(1)), np.maximum(high, cut.max(1))
     mean, second = total / count, square / count
     return {
-        "mean": np.float64(mean.mean()),
-        "variance": np.float64(second.mean() - mean.mean() ** 2),
+        "mean": np.asarray(mean.mean()),
+        "variance": np.asarray(second.mean() - mean.mean() ** 2),
         "channel_mean": mean,
         "channel_variance": second - mean**2,
         "channel_min": low,
         "channel_max": high,
-        "count": np.float64(count * len(mean)),
+        "count": np.asarray(float(count * len(mean))),
     }
 
 
-def write(
-    detector: Detector, labels: list[str], images: Iterable[NDArray[np.uint8]], folder: Path, steps: int
-) -> None:
+def export_run(checkpoint: Path, folder: Path) -> None:
+    """Export the averaged weights of a training run, calibrated on photos of the training set."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    detector = Detector(len(LABELS))
+    detector.load_state_dict(state["ema"])
+    seen = photos(listing="instances_train.json")
+    chosen = np.random.default_rng(0).choice(len(seen), CALIBRATION_PHOTOS, replace=False)
+    write(detector, (letterbox(seen[i].picture()) for i in chosen), folder)
+    print(f"step {state['step']} exported to {folder}")
+
+
+def write(detector: Detector, images: Iterable[NDArray[np.uint8]], folder: Path) -> None:
     """Write front.onnx, back.onnx, calibration.npz and meta.json for a trained detector."""
     folder.mkdir(parents=True, exist_ok=True)
     halves = Halves(detector)
     halves.write(folder)
     partial = folder / "calibration.partial.npz"
     np.savez(partial, **calibrate(halves.edge, images))
-    os.replace(partial, folder / "calibration.npz")
+    partial.replace(folder / "calibration.npz")
+    cut = halves.edge(torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8))
     meta = {
         "detector": "midstream-embedded",
-        "labels": labels,
+        "labels": LABELS,
         "input": {"name": "image", "size": [SIZE, SIZE], "layout": "NHWC", "dtype": "uint8", "order": "RGB"},
-        "letterbox": {"place": "centre", "fill": 114, "resample": "bilinear"},
-        "cut": {"name": "cut", "shape": list(halves.edge(torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)).shape[1:])},
+        "letterbox": {"place": "centre", "fill": GREY, "resample": "bilinear"},
+        "cut": {"name": "cut", "shape": list(cut.shape[1:])},
         "outputs": {"scores": "probability [N,A,classes]", "boxes": "xyxy network pixels [N,A,4]"},
         "activation": {"name": "leaky_relu", "slope": 0.1},
-        "steps": steps,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")

@@ -7,9 +7,11 @@ named parts. All randomness of a step comes from its number, so that stopping an
 import copy
 import csv
 import math
-import os
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 
 class Task(Protocol):
@@ -63,18 +66,19 @@ class Run:
 
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task, self.plan, self.step = task, plan, 0
-        self.model = task.model.to(memory_format=torch.channels_last)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = task.model.to(self.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(_groups(self.model, plan.decay), lr=plan.rate, fused=True)
 
     def advance(self, batch: Any) -> dict[str, float]:
-        """Take one step and return the loss parts, the gradient's norm and the rate."""
+        """Take one step and return the loss, its parts, the gradient's norm and the rate."""
         plan, rate = self.plan, self.plan.rate_at(self.step)
         torch.manual_seed(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=plan.bf16):
             parts = self.task.loss(batch, self.step, self.step / plan.steps)
         total = torch.stack(list(parts.values())).sum()
         values = {name: part.item() for name, part in parts.items()}
@@ -105,19 +109,22 @@ class Run:
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
-        os.replace(partial, path)
+        partial.replace(path)
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint of the same model."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location=self.device, weights_only=True)
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def fit(task: Task, plan: Plan, out: Path, resume: bool = False, say: Callable[[str], None] = print) -> Run:
-    """Train to `plan.steps`, writing `out/checkpoint.pt`, `out/log.csv` and `out/log.png`; return the run."""
+def fit(task: Task, plan: Plan, out: Path, resume: bool = False) -> Run:
+    """Train to `plan.steps`, writing `out/checkpoint.pt`, `out/log.csv` and `out/log.png`; return the run.
+
+    SIGINT and SIGTERM end it after the current step, with a checkpoint.
+    """
     if plan.threads:
         torch.set_num_threads(plan.threads)
     out.mkdir(parents=True, exist_ok=True)
@@ -125,21 +132,29 @@ def fit(task: Task, plan: Plan, out: Path, resume: bool = False, say: Callable[[
     run = Run(task, plan)
     if resume and checkpoint.exists():
         run.load(checkpoint)
-        say(f"resumed at step {run.step}")
+        print(f"resumed at step {run.step}", flush=True)
     else:
         log.unlink(missing_ok=True)
-    began, saved, first = time.monotonic(), time.monotonic(), run.step
-    for batch in _ahead(task, run.step, plan.steps):
-        row = run.advance(batch)
-        if run.step % plan.log_every == 0 or run.step == plan.steps:
-            speed = (run.step - first) / (time.monotonic() - began)
-            _log(log, {"step": run.step, "seconds": round(time.monotonic() - began, 1), **row})
-            say(_line(run.step, plan.steps, row, speed))
-        if time.monotonic() - saved > plan.save_s or run.step == plan.steps:
-            run.save(checkpoint)
-            saved = time.monotonic()
+    stop, saved = _stop_on_signal(), time.monotonic()
+    with Report(log, run.step, plan) as report:
+        for batch in _ahead(task, run.step, plan.steps):
+            report.show(run.step + 1, run.advance(batch))
+            if stop.is_set() or time.monotonic() - saved > plan.save_s:
+                run.save(checkpoint)
+                saved = time.monotonic()
+            if stop.is_set():
+                raise KeyboardInterrupt(f"stopped at step {run.step}; go on with --resume")
+    run.save(checkpoint)
     plot(log, out / "log.png")
     return run
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _groups(model: nn.Module, decay: float) -> list[dict]:
@@ -148,29 +163,51 @@ def _groups(model: nn.Module, decay: float) -> list[dict]:
     return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _ahead(task: Task, first: int, last: int) -> Iterator[Any]:
+def _ahead(task: Task, first: int, last: int, lead: int = 3) -> Iterator[Any]:
     """Yield the batches of steps first..last-1, each made while the steps before it run."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(task.batch, s, s / last) for s in range(first, min(first + 3, last))]
-        for step in range(first, last):
-            if step + 3 < last:
-                waiting.append(pool.submit(task.batch, step + 3, (step + 3) / last))
-            yield waiting.pop(0).result()
+        waiting = [pool.submit(task.batch, s, s / last) for s in range(first, min(first + lead, last))]
+        for step in range(first + lead, last + lead):
+            batch = waiting.pop(0).result()
+            if step < last:
+                waiting.append(pool.submit(task.batch, step, step / last))
+            yield batch
 
 
-def _log(path: Path, row: dict[str, float]) -> None:
-    fresh = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if fresh:
-            writer.writerow(row)
-        writer.writerow(f"{v:.6g}" for v in row.values())
+class Report:
+    """What a run says: a CSV row and a line every so many steps; on a terminal a progress bar instead of lines."""
 
+    def __init__(self, log: Path, first: int, plan: Plan) -> None:
+        self.log, self.plan, self.began, self.first = log, plan, time.monotonic(), first
+        self.bar = tqdm(total=plan.steps, initial=first, disable=not sys.stderr.isatty(), unit="step")
 
-def _line(step: int, steps: int, row: dict[str, float], speed: float) -> str:
-    left = (steps - step) / max(speed, 1e-9) / 60
-    parts = " ".join(f"{name} {value:.4g}" for name, value in row.items())
-    return f"step {step}/{steps}  {parts}  {speed:.2f} steps/s  {left:.0f} min left"
+    def __enter__(self) -> "Report":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, step: int, row: dict[str, float]) -> None:
+        """Take note of a finished step."""
+        self.bar.update()
+        if step % self.plan.log_every and step != self.plan.steps:
+            return
+        seconds = time.monotonic() - self.began
+        self._write({"step": step, "seconds": round(seconds, 1), **row})
+        parts = " ".join(f"{name} {value:.4g}" for name, value in row.items())
+        self.bar.set_postfix_str(parts)
+        if self.bar.disable:
+            speed = (step - self.first) / seconds
+            left = (self.plan.steps - step) / speed / 60
+            print(f"step {step}/{self.plan.steps}  {parts}  {speed:.2f} steps/s  {left:.0f} min left", flush=True)
+
+    def _write(self, row: dict[str, float]) -> None:
+        fresh = not self.log.exists()
+        with self.log.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(row)
+            writer.writerow(f"{v:.6g}" for v in row.values())
 
 
 def plot(log: Path, picture: Path) -> None:

@@ -1,4 +1,7 @@
-"""The detector's loss: varifocal-style scores, generalised IoU and a distribution over each side's distance."""
+"""The detector's loss: varifocal-style scores, generalised IoU and a distribution over each side's distance.
+
+What counts as positive is decided in `train.assign`; only the score loss looks at all cells.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +16,16 @@ DISTRIBUTION = 0.5
 
 def detection(raw: Tensor, truth: Truth, classes: int, size: int) -> dict[str, Tensor]:
     """Return the weighted parts of the loss of raw predictions [N,A,classes+32] at input `size`."""
-    raw = raw.float()
-    centres, strides = cells(size)
-    logits, sides = raw.split((classes, 4 * BINS), -1)
-    boxes = boxes_of(sides, centres, strides)
-    match = assign(logits.detach().sigmoid(), boxes.detach(), truth, size)
+    centres, strides = (t.to(raw.device) for t in cells(size))
+    logits, sides = raw.float().split((classes, 4 * BINS), -1)
+    with torch.no_grad():
+        match = assign(logits.sigmoid(), boxes_of(sides, centres, strides), truth, size)
     mass = match.quality.sum().clamp(min=1)
-    _, giou = overlap(boxes.flatten(0, 1)[match.cell], truth.box[match.truth])
-    spread = distribution(sides, truth, match, centres, strides)
+    # Gradients of the boxes only where there are any: a softmax over all cells costs a twentieth of a step.
+    at, box = match.cell % len(centres), truth.box[match.truth]
+    sides = sides.flatten(0, 1)[match.cell]
+    giou = overlap(boxes_of(sides, centres[at], strides[at]), box)[1]
+    spread = distribution(sides, box, centres[at], strides[at])
     return {
         "score": scores(logits, truth, match, centres) / mass,
         "giou": GIOU * (match.quality * (1 - giou)).sum() / mass,
@@ -43,15 +48,13 @@ def scores(logits: Tensor, truth: Truth, match: Match, centres: Tensor) -> Tenso
     return F.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
 
 
-def distribution(sides: Tensor, truth: Truth, match: Match, centres: Tensor, strides: Tensor) -> Tensor:
-    """Return each positive's cross entropy [P] with the two bins about the true distances, mean of four sides."""
-    at = match.cell % len(centres)
-    box, centre = truth.box[match.truth], centres[at]
-    distance = torch.cat((centre - box[:, :2], box[:, 2:] - centre), 1) / strides[at, None]
+def distribution(sides: Tensor, box: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
+    """Return the cross entropy [P] of side logits [P,32] with the two bins about the distances to `box` [P,4]."""
+    distance = torch.cat((centres - box[:, :2], box[:, 2:] - centres), 1) / strides[:, None]
     distance = distance.clamp(0, BINS - 1.01)
     low = distance.long()
     share = distance - low
-    chance = sides.flatten(0, 1)[match.cell].unflatten(1, (4, BINS)).log_softmax(-1)
+    chance = sides.unflatten(1, (4, BINS)).log_softmax(-1)
     below = chance.gather(2, low[..., None])[..., 0]
     above = chance.gather(2, low[..., None] + 1)[..., 0]
     return -(below * (1 - share) + above * share).mean(1)

@@ -1,7 +1,9 @@
 // Numbers and times as people read them.
 
 const plain = new Intl.NumberFormat("en");
-const clockTime = new Intl.DateTimeFormat("en", {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"});
+const hands = {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"};
+const clockTime = new Intl.DateTimeFormat("en", hands);
+const tenths = new Intl.DateTimeFormat("en", {...hands, fractionalSecondDigits: 1});
 
 // Two significant places below 10, one decimal below 100: 3.1, 54.2, 812.
 const few = (value) => (value < 99.95 ? value.toFixed(1) : plain.format(Math.round(value)));
@@ -34,6 +36,7 @@ export const count = (value) => plain.format(value);
 export const rate = (value) => (value === 0 ? "0" : few(value));
 export const score = (value) => value.toFixed(2);
 export const time = (iso) => clockTime.format(new Date(iso));
+export const timeWithTenths = (iso) => tenths.format(new Date(iso));
 
 export function share(part, whole) {
   if (!(whole > 0)) return "–";

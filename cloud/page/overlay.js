@@ -6,10 +6,11 @@ import {score} from "./format.js";
 const FONT = "600 12px system-ui, sans-serif";
 const TAG_HEIGHT = 18;
 const TAG_PADDING = 5;
+const LONGEST = 24;
 
 // What the boxes are drawn on decides their lightness and the ink of their tags.
 const GROUNDS = {
-  light: {lightness: 0.53, ink: "#fff", halo: null, fill: 0.1},
+  light: {lightness: 0.56, ink: "#fff", halo: null, fill: 0.1},
   dark: {lightness: 0.79, ink: "#0b1214", halo: null, fill: 0.12},
   picture: {lightness: 0.83, ink: "#0b1214", halo: "rgb(0 0 0 / 0.55)", fill: 0},
 };
@@ -68,12 +69,15 @@ function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
   pen.stroke();
 }
 
-// A tag takes the first free place of four: above, inside at the top, below, inside at the bottom. Where all are taken
+// A tag names its box, with the score where the box is wide enough for both. It takes the first free place of four: above, inside at the top, below, inside at the bottom. Where all are taken
 // the box stays without one (the list beside the frame names everything).
-function drawTag(pen, {detection, x, y, height, lifted, faded}, look, placed, frameWidth, frameHeight) {
+function drawTag(pen, {detection, x, y, width, height, lifted, faded}, look, placed, frameWidth, frameHeight) {
   pen.font = FONT;
-  const text = `${detection.label} ${score(detection.score)}`;
-  const tag = {width: Math.ceil(pen.measureText(text).width) + 2 * TAG_PADDING, height: TAG_HEIGHT};
+  const space = (text) => Math.ceil(pen.measureText(text).width) + 2 * TAG_PADDING;
+  const name = detection.label.length > LONGEST ? `${detection.label.slice(0, LONGEST - 1)}…` : detection.label;
+  const whole = `${name} ${score(detection.score)}`;
+  const text = lifted || space(whole) <= width ? whole : name;
+  const tag = {width: space(text), height: TAG_HEIGHT};
   tag.x = Math.max(0, Math.min(x - 1, frameWidth - tag.width));
   const heights = [y - TAG_HEIGHT - 1, y + 1, y + height + 1, y + height - TAG_HEIGHT - 1];
   const free = heights.find((top) => top >= 0 && top + TAG_HEIGHT <= frameHeight && !placed.some((other) => meet({...tag, y: top}, other)));

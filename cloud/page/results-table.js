@@ -1,13 +1,13 @@
 // The most recent results of every camera, as a table that can be filtered, held still, and read back into the past.
 
 import {results} from "./api.js";
-import {bytes, milliseconds, score, share, time} from "./format.js";
+import {bytes, milliseconds, score, share, timeWithTenths} from "./format.js";
 import {isNewer, latency} from "./history.js";
 import {hue} from "./label-colour.js";
 import {parts, say} from "./parts.js";
 import {repaint} from "./repaint.js";
 
-const PAGE = 40;
+const PAGE = 30;
 const LONGEST = 400;
 const NAMED = 4;
 const LABELS = 200;
@@ -154,7 +154,7 @@ export class ResultsTable {
   #row(result) {
     const row = document.getElementById("result-row").content.firstElementChild.cloneNode(true);
     const cells = parts(row);
-    cells.time.textContent = time(result.captured_at);
+    cells.time.textContent = timeWithTenths(result.captured_at);
     cells.time.title = `Hold this frame on its camera\n${result.captured_at}`;
     cells.time.addEventListener("click", () => this.onHold(result));
     cells.camera.textContent = result.camera;

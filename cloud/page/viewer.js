@@ -19,20 +19,17 @@ const NOTES = {
 };
 
 const REASONS = {
-  0: "",
-  404: "The cloud does not know this frame.",
-  410: "The edge no longer has this picture.",
-  503: "The edge is not connected at the moment.",
+  404: "The cloud does not know this frame",
+  410: "The edge no longer has this picture",
+  503: "The edge is out of reach",
 };
 
 const BUTTONS = {live: "Show pixels", held: "Show pixels", refused: "Try again"};
 
 const named = (result) => `Frame ${count(result.number)}, ${time(result.captured_at)}`;
 
-function reason({status, title, detail}) {
-  const known = REASONS[status] ?? "";
-  return [known || `${title}.`, detail && `${detail.replace(/\.$/, "")}.`].filter(Boolean).join(" ");
-}
+const reason = ({status, title, detail}) =>
+  `${[REASONS[status] ?? title, detail].filter(Boolean).join(": ").replace(/\.$/, "")}.`;
 
 export class Viewer {
   state = "live";

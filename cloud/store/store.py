@@ -10,10 +10,10 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any
 
 import structlog
-from sqlalchemy import Row, Select, case, delete, func, select
+from sqlalchemy import Select, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -37,14 +37,14 @@ class StoreError(MidstreamError):
 
 
 class Store:
-    """Results, cameras and pictures. `open` it; `close` it."""
+    """Results, cameras and pictures. `open` it first, `close` it last."""
 
-    def __init__(self, engine: AsyncEngine, writer: AsyncConnection, pictures_max_bytes: int) -> None:
-        self._engine = engine
-        self._writer = writer
+    def __init__(self, database: str, pictures_max_bytes: int) -> None:
+        self._engine = connect(database)
+        self._writer: AsyncConnection
         self._writing = asyncio.Lock()
         self._pictures_max_bytes = pictures_max_bytes
-        dialect = {"sqlite": sqlite, "postgresql": postgresql}[engine.dialect.name]
+        dialect = {"sqlite": sqlite, "postgresql": postgresql}[self._engine.dialect.name]
         self._insert_results = (
             dialect.insert(results)
             .on_conflict_do_nothing(index_elements=["edge", "epoch", "seq"])
@@ -55,20 +55,16 @@ class Store:
         self.last_number = 0
         """The number of the newest committed result."""
 
-    @classmethod
-    async def open(cls, database: str, pictures_max_bytes: int = 1 << 30) -> Self:
-        """Connect, waiting for a database that is still starting, and migrate it."""
-        engine = connect(database)
+    async def open(self) -> None:
+        """Connect, waiting for a database that is still starting, and migrate it. Raises StoreError."""
         try:
-            writer = await _connect_patiently(engine)
-            async with writer.begin():
-                await writer.run_sync(migrate.to_head)
-            store = cls(engine, writer, pictures_max_bytes)
-            await store._read_last_number()
+            self._writer = await _connect_patiently(self._engine)
+            async with self._writer.begin():
+                await self._writer.run_sync(migrate.to_head)
+            await self._read_last_number()
         except Exception as e:
-            await engine.dispose()
-            raise StoreError(f"cannot use the database {engine.url.render_as_string()}: {e}") from e
-        return store
+            await self._engine.dispose()
+            raise StoreError(f"cannot use the database {self._engine.url.render_as_string()}: {e}") from e
 
     async def close(self) -> None:
         """Wait for the writer, then close every connection."""
@@ -213,21 +209,19 @@ class Store:
             .join_from(cameras, results, c.last_number == results.c.number, isouter=True)
             .order_by(c.camera, c.edge)
         )
-        return [Camera(*row[:6], Record(*row[6:]) if row[6] is not None else None) for row in await self._all(query)]
+        return [_camera(*row) for row in await self._all(query)]
 
     async def picture(self, frame: str, layer: str) -> Picture | None:
         """Pixels of a frame, if they are here."""
         c = pictures.c
-        row = await self._one(
-            select(c.content_type, c.sha256, c.data).where(c.frame == frame, c.layer == layer)
-        )
+        row = await self._one(select(c.content_type, c.sha256, c.data).where(c.frame == frame, c.layer == layer))
         return Picture(*row) if row else None
 
-    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    async def _all(self, query: Select[Any]) -> Any:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).all()
 
-    async def _one(self, query: Select[Any]) -> Row[Any] | None:
+    async def _one(self, query: Select[Any]) -> Any:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).first()
 
@@ -249,12 +243,16 @@ async def _connect_patiently(engine: AsyncEngine) -> AsyncConnection:
     raise AssertionError("unreachable")
 
 
+def _camera(camera: str, edge: str, frames: int, coded: int, first_us: int, last_us: int, *last: Any) -> Camera:
+    return Camera(camera, edge, frames, coded, first_us, last_us, Record(*last) if last[0] is not None else None)
+
+
 def _columns(row: Record) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Record.__slots__}
 
 
 def _sums(new: list[Record]) -> list[dict[str, Any]]:
-    """What a batch adds to the cameras' running sums. In one order always, so that two writers cannot lock each other."""
+    """What a batch adds to the running sums, in one order always, so that two writers cannot lock each other."""
     sums: dict[tuple[str, str], dict[str, Any]] = {}
     for row in new:
         one = sums.setdefault(

@@ -20,38 +20,41 @@ from common.errors import BitstreamError
 
 Levels = NDArray[np.uint8]
 
-ONE = 1 << 16
-FAST, SLOW = 5, 7  # final rates of the two estimators: windows of about 2^5 and 2^7 bins
+TOTAL = 1 << 17
+FAST, SLOW = 5, 7  # final rates of the two estimates: windows of about 2^5 and 2^7 bins
 WORD = 1 << 32
 FULL = (1 << 64) - 1  # the first range
 
 
 @dataclass(slots=True)
 class Model:
-    """P(bin = 1) = (fast + slow) / 2^17. It starts at one half and learns by counting before it settles."""
+    """How likely the next bin of a lane and plane differs from the last: (fast + slow + 1) / 2^17.
 
-    fast: int = ONE // 2
-    slow: int = ONE // 2
+    It starts at one half, after an imagined bin 0, and learns almost by counting before it settles.
+    """
+
+    fast: int = 1 << 15
+    slow: int = 1 << 15
+    last: int = 0
     seen: int = 0
 
-    def split(self, range_: int) -> int:
-        """The part of the range that belongs to bin 1: at least 1, less than all of it."""
-        return (range_ >> 17) * (self.fast + self.slow)
+    @property
+    def chance(self) -> int:
+        return self.fast + self.slow + 1
 
-    def update(self, bit: int) -> None:
-        """Move each estimator by 2^-shift of its distance from the bin; shifts grow as 1, 2, 2, 3, 3, 3, 3, ..."""
-        shift = (self.seen + 1).bit_length()
-        self.fast = adapt(self.fast, bit, min(FAST, shift))
-        self.slow = adapt(self.slow, bit, min(SLOW, shift))
+    def update(self, differs: bool) -> None:
+        """When a bin differs, "differs" and "equals" change places; then what did not happen gets less likely."""
+        if differs:
+            self.last ^= 1
+            self.fast ^= 0xFFFF
+            self.slow ^= 0xFFFF
         self.seen += 1
+        shift = self.seen.bit_length()  # 1, 2, 2, 3, 3, 3, 3, 4, ...
+        self.fast -= self.fast >> min(FAST, shift)
+        self.slow -= self.slow >> min(SLOW, shift)
 
 
-def adapt(p: int, bit: int, shift: int) -> int:
-    """Both roundings are towards p, so that it never reaches 0 or 2^16."""
-    return p + ((ONE - p) >> shift) if bit else p - (p >> shift)
-
-
-def tail(low: int, range_: int) -> tuple[int, int]:
+def shortest_end(low: int, range_: int) -> tuple[int, int]:
     """The fewest bytes, and the distance above low of the value they name, that end a lane: whatever follows
     them, the value stays inside the interval. Five always suffice, because range >= 2^32.
     """
@@ -72,20 +75,21 @@ class Encoder:
         self.words = 0
 
     def encode(self, bit: int, model: Model) -> None:
-        split = model.split(self.range)
-        if bit:
-            self.range = split
+        share = self.range >> 17
+        differs = bit != model.last
+        if differs:
+            self.range = share * model.chance
         else:
-            self.low += split
-            self.range -= split
-        model.update(bit)
+            self.low += share * model.chance
+            self.range = share * (TOTAL - model.chance)
+        model.update(differs)
         if self.range < WORD:
             self.low *= WORD
             self.range *= WORD
             self.words += 1
 
     def finish(self) -> bytes:
-        length, distance = tail(self.low, self.range)
+        length, distance = shortest_end(self.low, self.range)
         value = (self.low + distance) >> (64 - 8 * length)
         return value.to_bytes(4 * self.words + length, "big")
 
@@ -100,23 +104,21 @@ class Decoder:
         self.offset = self.value
         self.range = FULL
         if self.offset >= self.range:
-            raise BitstreamError(
-                "coded levels: a lane starts with eight bytes 255, expected a value below 2^64 - 1"
-            )
+            raise BitstreamError("coded levels: a lane starts with eight bytes 255, expected a value below 2^64 - 1")
 
     def decode(self, model: Model) -> int:
-        split = model.split(self.range)
-        bit = int(self.offset < split)
-        if bit:
-            self.range = split
+        share = self.range >> 17
+        differs = self.offset < share * model.chance
+        if differs:
+            self.range = share * model.chance
         else:
-            self.offset -= split
-            self.range -= split
-        model.update(bit)
+            self.offset -= share * model.chance
+            self.range = share * (TOTAL - model.chance)
+        model.update(differs)
         if self.range < WORD:
             self.range *= WORD
             self.offset = self.offset * WORD + self.next_word()
-        return bit
+        return model.last
 
     def next_word(self) -> int:
         word = int.from_bytes(self.data[self.read : self.read + 4].ljust(4, b"\0"), "big")
@@ -126,7 +128,7 @@ class Decoder:
 
     def finish(self) -> int:
         """The bytes the encoder would have written; an end that it would not have chosen is an error."""
-        length, distance = tail(self.value - self.offset, self.range)
+        length, distance = shortest_end(self.value - self.offset, self.range)
         unsent = self.value % (1 << (64 - 8 * length))
         if self.offset != unsent + distance:
             raise BitstreamError("coded levels: expected the shortest end of a lane")

@@ -138,17 +138,14 @@ def cells(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def integral(piece: Piece, low: NDArray[np.float64], high: NDArray[np.float64], to: NDArray[np.float64]) -> float:
-    """Sum over cells of the integral of (y - to)^2 f(y), from the primitive
-
-    -f(y) [(y - to)^2 / rate + 2 (y - to) / rate^2 + 2 / rate^3]
-    """
+    """Sum over cells of the integral of (y - to)^2 f(y)."""
     low = np.clip(low, piece.low, piece.high)
     high = np.clip(high, piece.low, piece.high)
     return float(np.sum(primitive(piece, high, to) - primitive(piece, low, to)))
 
 
 def primitive(piece: Piece, y: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Zero at the infinite end of a piece, where f vanishes faster than any power."""
+    """-f(y) [(y - to)^2 / rate + 2 (y - to) / rate^2 + 2 / rate^3], and 0 at an infinite end of a piece."""
     finite = np.where(np.isinf(y), piece.start, y)
     z, r = finite - to, piece.rate
     value = -piece.height * np.exp(-r * (finite - piece.start)) * (z * z / r + 2 * z / r**2 + 2 / r**3)
@@ -209,7 +206,7 @@ def optimal_clip(model: Model, levels: int, c_min: float | None = 0.0) -> tuple[
         return error(model, low, best_max(low), levels)
 
     # One valley for each count of levels left below 0, so look everywhere first.
-    grid = np.linspace(-model.slope * reach / 4, reach / 8, 41)
+    grid = np.linspace(-model.slope * reach / 4, max(model.mu, 0.0) + 5 / model.a, 41)
     best = float(min(grid, key=loss))
     step = float(grid[1] - grid[0])
     low = minimise(loss, best - step, best + step)

@@ -100,14 +100,15 @@ def pack(container: Container) -> bytes:
         raise ValueError(f"container: a field is outside its range: {c!r:.300}")
     flags = KEYFRAME if c.keyframe else 0
     head = HEADER.pack(MAGIC, VERSION, flags, c.bundle, c.codec, len(kinds), c.quality, c.width, c.height)
-    table = [
-        ENTRY.pack(layer.kind << 24 | len(layer.payload), _kernel.crc32c(layer.payload)) for layer in c.layers
-    ]
+    table = [ENTRY.pack(layer.kind << 24 | len(layer.payload), _kernel.crc32c(layer.payload)) for layer in c.layers]
     head += b"".join(table)
     return b"".join([head, CHECKSUM.pack(_kernel.crc32c(head)), *(layer.payload for layer in c.layers)])
 
 
-def unpack(data: bytes, limits: Limits = Limits()) -> Container:  # noqa: B008
+LIMITS = Limits()
+
+
+def unpack(data: bytes, limits: Limits = LIMITS) -> Container:
     """Validate everything, then build. Whatever is wrong is a BitstreamError that names the field."""
     check(len(data) >= header_size(1), "size", f"at least {header_size(1)} bytes", len(data))
     check(len(data) <= limits.max_bytes, "size", f"at most {limits.max_bytes} bytes", len(data))

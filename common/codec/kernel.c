@@ -19,10 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Vector loops are compiled for wider registers too, and chosen when the module is loaded. The same IEEE
- * operations in the same order: results do not depend on which one runs. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+/* Vector loops are compiled for 256-bit registers too, and chosen when the module is loaded. They are the same
+ * IEEE and integer operations in the same order: no result depends on which one runs. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12
+#define WIDE __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define WIDE
 #endif
@@ -30,9 +30,11 @@
 #if defined(__GNUC__)
 #define RARELY(condition) __builtin_expect(!!(condition), 0)
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))
 #else
 #define RARELY(condition) (condition)
 #define INLINE static inline
+#define APART static
 #endif
 
 /* ---- CRC32C (Castagnoli, reflected 0x82F63B78), eight bytes a step --------------------------------------- */
@@ -95,21 +97,53 @@ WIDE static uint8_t largest(const uint8_t *q, size_t n)
     return top;
 }
 
-/* ---- Adaptive probability ---------------------------------------------------------------------------------- */
+/* ---- Model of a plane ---------------------------------------------------------------------------------------- */
 
-/* P(bin = 1) is (fast + slow) / 2^17. Each half moves towards the bin seen by 2^-shift of the distance, both
- * shifts starting at 1 and growing to their final rate: bin number n of a plane uses bit_length(n + 1), so that
- * the first estimates are nearly the counts. Rounding keeps both inside [2^shift - 1, 2^16 - 2^shift + 1]. */
-enum { FAST = 5, SLOW = 7, ONE = 1 << 16 };
+enum { FAST = 5, SLOW = 7, TOTAL = 1 << 17, FLIPPED = 0xFFFF };
 
+/* A bin differs from the one before it in its lane and plane with probability (fast + slow + 1) / 2^17. When it
+ * does, "differs" and "equals" change places: each estimate x becomes 2^16 - 1 - x, and the sum, with its 1, exactly
+ * 2^17 less itself. Then what did not happen loses 2^-shift of its probability. Rounding down keeps estimates within
+ * [2^shift - 1, 2^16 - 1), so that no bin costs more than log2(2^17 / 159) < 10 bits. */
 typedef struct {
     uint32_t fast, slow;
+    uint8_t last; /* the bin before: 0 or 1 */
 } model;
 
-INLINE uint32_t adapt(uint32_t p, uint32_t bit, int shift)
+static const model FRESH = {1 << 15, 1 << 15, 0};
+
+/* Returns the probability, in 2^-17, of what did not happen. `flip` is FLIPPED or 0: no branch depends on a bin. */
+INLINE uint32_t adapt(model *m, uint32_t flip, int fast, int slow)
 {
-    uint32_t up = p + ((ONE - p) >> shift), down = p - (p >> shift);
-    return bit ? up : down;
+    uint32_t other = (m->fast ^= flip) + (m->slow ^= flip) + 1;
+    m->fast -= m->fast >> fast;
+    m->slow -= m->slow >> slow;
+    return other;
+}
+
+/* The n-th bin of a plane moves estimates by 2^-bit_length(n + 1), so that the first ones nearly count, until the
+ * final shifts are reached: 1, 2, 2, 3, 3, 3, 3, 4, ... */
+static int slow_shift(size_t n)
+{
+    int shift = 1;
+    while (shift < SLOW && (n + 1) >> shift)
+        shift++;
+    return shift;
+}
+
+static int fast_shift(int slow)
+{
+    return slow < FAST ? slow : FAST;
+}
+
+/* Planes are worked off in blocks of one shift, short enough for their arrays to stay in the first-level cache. */
+enum { BLOCK = 512 };
+
+static size_t block_size(size_t done, size_t n)
+{
+    int shift = slow_shift(done);
+    size_t most = shift < SLOW ? ((size_t)1 << shift) - 1 - done : BLOCK;
+    return most < n - done ? most : n - done;
 }
 
 /* ---- Encoder ----------------------------------------------------------------------------------------------- */
@@ -117,44 +151,39 @@ INLINE uint32_t adapt(uint32_t p, uint32_t bit, int shift)
 /* The interval is [low, low + range) in units of the last word written; 2^32 <= range < 2^64 between bins. */
 typedef struct {
     uint64_t low, range;
-    uint32_t *out; /* next word to write */
+    uint32_t *out; /* the next word to write */
     uint32_t *words;
     size_t room;
 } encoder;
 
-/* Bins between two checks of room. A bin costs at most log2(2^17 / 158) < 10 bits. */
-enum { BLOCK = 4096, BLOCK_WORDS = BLOCK * 10 / 32 + 2 };
-
+/* Room for any block, and for the end. */
 static int encoder_reserve(encoder *e)
 {
+    enum { WORDS = BLOCK * 10 / 32 + 2 };
     size_t used = (size_t)(e->out - e->words);
-    if (e->room - used >= BLOCK_WORDS)
+    if (e->room - used >= WORDS)
         return 1;
-    size_t room = e->room * 2 + BLOCK_WORDS;
+    size_t room = e->room * 2 + WORDS;
     uint32_t *words = realloc(e->words, room * sizeof *words);
     if (!words)
         return 0;
-    e->words = words;
-    e->room = room;
-    e->out = words + used;
+    *e = (encoder){e->low, e->range, words + used, words, room};
     return 1;
 }
 
-static void carry(uint32_t *out)
+APART void carry(uint32_t *out)
 {
     while (++*--out == 0)
         ;
 }
 
-INLINE void encode_bin(encoder *e, model *m, uint32_t bit, int fast, int slow)
+/* The bin takes [start, start + size) of the interval's 2^17 shares. */
+INLINE void encode_bin(encoder *e, uint32_t start, uint32_t size)
 {
-    uint64_t split = (e->range >> 17) * (m->fast + m->slow);
-    uint64_t skipped = split & ((uint64_t)bit - 1);
-    e->range = bit ? split : e->range - split;
-    e->low += skipped;
-    m->fast = adapt(m->fast, bit, fast);
-    m->slow = adapt(m->slow, bit, slow);
-    if (RARELY(e->low < skipped))
+    uint64_t share = e->range >> 17, below = share * start;
+    e->range = share * size;
+    e->low += below;
+    if (RARELY(e->low < below))
         carry(e->out);
     if (RARELY(e->range >> 32 == 0)) {
         *e->out++ = (uint32_t)(e->low >> 32);
@@ -163,9 +192,9 @@ INLINE void encode_bin(encoder *e, model *m, uint32_t bit, int fast, int slow)
     }
 }
 
-/* The fewest leading bytes of a 64-bit value that stay in the interval whatever follows them.
- * Five always suffice: range >= 2^32, and the step of five bytes is 2^24. */
-static int tail(uint64_t low, uint64_t range, uint64_t *distance)
+/* The fewest leading bytes of a 64-bit value that stay in the interval whatever follows them, and how far above
+ * low they are. Five always suffice: range >= 2^32, and the step of five bytes is 2^24. */
+static int shortest_end(uint64_t low, uint64_t range, uint64_t *distance)
 {
     for (int bytes = 1;; bytes++) {
         uint64_t step = 1ull << (64 - 8 * bytes);
@@ -175,104 +204,11 @@ static int tail(uint64_t low, uint64_t range, uint64_t *distance)
     }
 }
 
-/* One block of one plane: n bins of each lane with one pair of shifts. Survivors are kept for the next plane. */
-typedef struct {
-    const uint8_t *from;
-    uint8_t *kept;
-} survivors;
-
-INLINE void encode_one(encoder *e, model *m, survivors *s, uint32_t plane, int fast, int slow)
-{
-    uint8_t q = *s->from++;
-    uint32_t bit = q > plane;
-    *s->kept = q;
-    s->kept += bit;
-    encode_bin(e, m, bit, fast, slow);
-}
-
-INLINE void encode_block(encoder e[2], model m[2], survivors s[2], size_t n, uint32_t plane, int fast, int slow)
-{
-    encoder e0 = e[0], e1 = e[1];
-    model m0 = m[0], m1 = m[1];
-    survivors s0 = s[0], s1 = s[1];
-    while (n--) {
-        encode_one(&e0, &m0, &s0, plane, fast, slow);
-        encode_one(&e1, &m1, &s1, plane, fast, slow);
-    }
-    e[0] = e0, e[1] = e1;
-    m[0] = m0, m[1] = m1;
-    s[0] = s0, s[1] = s1;
-}
-
-static void encode_warm(encoder e[2], model m[2], survivors s[2], size_t n, uint32_t plane, int fast, int slow)
-{
-    encode_block(e, m, s, n, plane, fast, slow);
-}
-
-static void encode_steady(encoder e[2], model m[2], survivors s[2], size_t n, uint32_t plane)
-{
-    encode_block(e, m, s, n, plane, FAST, SLOW);
-}
-
-/* The n-th bin of a plane uses min(rate, bit_length(n + 1)): 1, 2, 2, 3, 3, 3, 3, 4, ... */
-static int warmth(size_t n)
-{
-    int shift = 1;
-    while (shift < SLOW && (n + 1) >> shift)
-        shift++;
-    return shift;
-}
-
-static size_t min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Codes a plane of n elements; returns the number that go on to the next, or SIZE_MAX if memory ran out. */
-static size_t encode_plane(encoder e[2], const uint8_t *from, uint8_t *kept, size_t n, uint32_t plane)
-{
-    size_t half = n / 2, done = 0;
-    model m[2] = {{ONE / 2, ONE / 2}, {ONE / 2, ONE / 2}};
-    survivors s[2] = {{from, kept}, {from + half, kept + half}};
-    while (done < half) {
-        if (!encoder_reserve(&e[0]) || !encoder_reserve(&e[1]))
-            return SIZE_MAX;
-        int shift = warmth(done);
-        size_t block = min_size(half - done, shift < SLOW ? ((size_t)1 << shift) - 1 - done : BLOCK);
-        if (shift < SLOW)
-            encode_warm(e, m, s, block, plane, shift < FAST ? shift : FAST, shift);
-        else
-            encode_steady(e, m, s, block, plane);
-        done += block;
-    }
-    if (n & 1) {
-        int shift = warmth(done);
-        if (!encoder_reserve(&e[1]))
-            return SIZE_MAX;
-        encode_one(&e[1], &m[1], &s[1], plane, shift < FAST ? shift : FAST, shift);
-    }
-    size_t kept0 = (size_t)(s[0].kept - kept), kept1 = (size_t)(s[1].kept - (kept + half));
-    memmove(kept + kept0, kept + half, kept1);
-    return kept0 + kept1;
-}
-
-static int encode_planes(encoder e[2], const uint8_t *q, uint8_t *scratch, size_t n, uint32_t levels)
-{
-    const uint8_t *from = q;
-    for (uint32_t plane = 0; plane + 1 < levels && n; plane++) {
-        n = encode_plane(e, from, scratch, n, plane);
-        if (n == SIZE_MAX)
-            return 0;
-        from = scratch;
-    }
-    return encoder_reserve(&e[0]) && encoder_reserve(&e[1]);
-}
-
-/* Ends a lane; returns its length in bytes. The last one or two words are only partly used. */
+/* Returns the length of the lane in bytes. */
 static size_t encoder_finish(encoder *e)
 {
     uint64_t distance, low = e->low;
-    int bytes = tail(low, e->range, &distance);
+    int bytes = shortest_end(low, e->range, &distance);
     low += distance;
     if (low < distance)
         carry(e->out);
@@ -281,22 +217,128 @@ static size_t encoder_finish(encoder *e)
     return (size_t)(e->out - e->words) * 4 + (size_t)bytes;
 }
 
-static uint8_t word_byte(const uint32_t *words, size_t i)
+/* One lane's part of a block, filled column by column. Loops of few values each stay in registers; the first and
+ * the third become vector code. */
+typedef struct {
+    uint16_t flips[BLOCK];
+    uint32_t start[BLOCK], size[BLOCK];
+} column;
+
+WIDE static void find_flips(const uint8_t *restrict q, uint16_t *restrict flips, size_t n, uint8_t plane, uint8_t last)
 {
-    return (uint8_t)(words[i / 4] >> (24 - 8 * (i % 4)));
+    flips[0] = (q[0] > plane) != last ? FLIPPED : 0;
+    for (size_t i = 1; i < n; i++)
+        flips[i] = (q[i] > plane) != (q[i - 1] > plane) ? FLIPPED : 0;
 }
 
+INLINE void predict(model m[2], column c[2], size_t n, int fast, int slow)
+{
+    model m0 = m[0], m1 = m[1];
+    for (size_t i = 0; i < n; i++) {
+        c[0].start[i] = adapt(&m0, c[0].flips[i], fast, slow);
+        c[1].start[i] = adapt(&m1, c[1].flips[i], fast, slow);
+    }
+    m[0] = m0, m[1] = m1;
+}
+
+/* A bin that differs takes the lower part of the interval, one that equals the rest. */
+WIDE static void find_shares(const uint16_t *restrict flips, uint32_t *restrict start, uint32_t *restrict size, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size[i] = TOTAL - start[i];
+        start[i] = flips[i] ? 0 : start[i];
+    }
+}
+
+static void encode_bins(encoder e[2], const column c[2], size_t n)
+{
+    encoder e0 = e[0], e1 = e[1];
+    for (size_t i = 0; i < n; i++) {
+        encode_bin(&e0, c[0].start[i], c[0].size[i]);
+        encode_bin(&e1, c[1].start[i], c[1].size[i]);
+    }
+    e[0] = e0, e[1] = e1;
+}
+
+static void encode_block(encoder e[2], model m[2], column c[2], const uint8_t *q[2], size_t n, uint8_t plane, int shift)
+{
+    for (int lane = 0; lane < 2; lane++) {
+        find_flips(q[lane], c[lane].flips, n, plane, m[lane].last);
+        m[lane].last = q[lane][n - 1] > plane;
+    }
+    if (shift == SLOW)
+        predict(m, c, n, FAST, SLOW);
+    else
+        predict(m, c, n, fast_shift(shift), shift);
+    for (int lane = 0; lane < 2; lane++)
+        find_shares(c[lane].flips, c[lane].start, c[lane].size, n);
+    encode_bins(e, c, n);
+}
+
+/* The last bin of a plane of odd size, in lane 1. */
+static void encode_odd(encoder *e, model *m, uint8_t bin, int shift)
+{
+    uint32_t flip = bin != m->last ? FLIPPED : 0;
+    uint32_t other = adapt(m, flip, fast_shift(shift), shift);
+    encode_bin(e, flip ? 0 : other, TOTAL - other);
+}
+
+static int encode_plane(encoder e[2], const uint8_t *q, size_t n, uint8_t plane)
+{
+    size_t half = n / 2, done = 0, block;
+    model m[2] = {FRESH, FRESH};
+    column c[2];
+    for (; done < half; done += block) {
+        if (!encoder_reserve(&e[0]) || !encoder_reserve(&e[1]))
+            return 0;
+        const uint8_t *at[2] = {q + done, q + half + done};
+        block = block_size(done, half);
+        encode_block(e, m, c, at, block, plane, slow_shift(done));
+    }
+    if (n & 1) {
+        if (!encoder_reserve(&e[1]))
+            return 0;
+        encode_odd(&e[1], &m[1], q[n - 1] > plane, slow_shift(done));
+    }
+    return 1;
+}
+
+/* Keeps the elements that the next plane asks about; `kept` may be q. */
+static size_t compact(const uint8_t *q, uint8_t *kept, size_t n, uint8_t plane)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t value = q[i];
+        kept[count] = value;
+        count += value > plane;
+    }
+    return count;
+}
+
+static int encode_planes(encoder e[2], const uint8_t *q, uint8_t *scratch, size_t n, int levels)
+{
+    for (int plane = 0; plane < levels - 1 && n; plane++) {
+        if (!encode_plane(e, q, n, (uint8_t)plane))
+            return 0;
+        n = compact(q, scratch, n, (uint8_t)plane);
+        q = scratch;
+    }
+    return encoder_reserve(&e[0]) && encoder_reserve(&e[1]);
+}
+
+/* Words are written with their first byte highest; lane 1 backwards from the end. */
 static void write_lanes(uint8_t *out, const encoder e[2], const size_t bytes[2])
 {
+    size_t end = bytes[0] + bytes[1] - 1;
     for (size_t i = 0; i < bytes[0]; i++)
-        out[i] = word_byte(e[0].words, i);
+        out[i] = (uint8_t)(e[0].words[i / 4] >> (24 - 8 * (i % 4)));
     for (size_t i = 0; i < bytes[1]; i++)
-        out[bytes[0] + bytes[1] - 1 - i] = word_byte(e[1].words, i);
+        out[end - i] = (uint8_t)(e[1].words[i / 4] >> (24 - 8 * (i % 4)));
 }
 
 /* ---- Decoder ----------------------------------------------------------------------------------------------- */
 
-/* offset = value - low, always below range; window = the last 64 bits of value that were read. */
+/* offset = value - low, always less than range; window = the last 64 bits of the value that were read. */
 typedef struct {
     uint64_t offset, range, window;
     const uint8_t *data;
@@ -304,8 +346,8 @@ typedef struct {
     int backwards;
 } decoder;
 
-/* Past the end there are zeros: a cut payload decodes to something, and fails the check of its end. */
-static uint32_t next_word(decoder *d)
+/* Past the end there are zeros: a cut payload decodes to something, and then fails the check of its end. */
+APART uint32_t next_word(decoder *d)
 {
     uint32_t word = 0;
     for (size_t i = d->read; i < d->read + 4; i++) {
@@ -317,114 +359,129 @@ static uint32_t next_word(decoder *d)
     return word;
 }
 
+/* No encoder writes eight bytes of ones first: value < 2^64 - 1, the first range. */
 static int decoder_start(decoder *d, const uint8_t *data, size_t length, int backwards)
 {
     *d = (decoder){.range = UINT64_MAX, .data = data, .length = length, .backwards = backwards};
-    d->offset = (uint64_t)next_word(d) << 32;
-    d->offset |= next_word(d);
+    next_word(d);
+    next_word(d);
+    d->offset = d->window;
     return d->offset < d->range;
 }
 
-INLINE uint32_t decode_bin(decoder *d, model *m, int fast, int slow)
+/* Returns FLIPPED or 0. `at` holds the offset and range of d while a loop runs. */
+INLINE uint32_t decode_bin(decoder *at, decoder *d, model *m, int fast, int slow)
 {
-    uint64_t split = (d->range >> 17) * (m->fast + m->slow);
-    uint32_t bit = d->offset < split;
-    d->range = bit ? split : d->range - split;
-    d->offset = bit ? d->offset : d->offset - split;
-    m->fast = adapt(m->fast, bit, fast);
-    m->slow = adapt(m->slow, bit, slow);
-    return bit;
-}
-
-INLINE void decoder_refill(decoder *lane, decoder *d)
-{
-    if (RARELY(d->range >> 32 == 0)) {
-        d->range <<= 32;
-        d->offset = d->offset << 32 | next_word(lane);
+    uint64_t share = at->range >> 17, split = share * (m->fast + m->slow + 1), rest = share * TOTAL - split;
+    uint64_t differs = 0 - (uint64_t)(at->offset < split);
+    uint32_t flip = (uint32_t)differs & FLIPPED;
+    at->range = rest ^ ((rest ^ split) & differs);
+    at->offset = at->offset - split + (split & differs);
+    adapt(m, flip, fast, slow);
+    if (RARELY(at->range >> 32 == 0)) {
+        at->range <<= 32;
+        at->offset = at->offset << 32 | next_word(d);
     }
+    return flip;
 }
 
-/* Positions of elements still alive, compacted in place: the write index never passes the read index. */
+INLINE void decode_bins(decoder d[2], model m[2], uint8_t flips[2][BLOCK], size_t n, int fast, int slow)
+{
+    decoder at0 = d[0], at1 = d[1];
+    model m0 = m[0], m1 = m[1];
+    for (size_t i = 0; i < n; i++) {
+        flips[0][i] = decode_bin(&at0, &d[0], &m0, fast, slow) & 1;
+        flips[1][i] = decode_bin(&at1, &d[1], &m1, fast, slow) & 1;
+    }
+    d[0].offset = at0.offset, d[0].range = at0.range;
+    d[1].offset = at1.offset, d[1].range = at1.range;
+    m[0] = m0, m[1] = m1;
+}
+
+/* Positions of the elements that a plane asks about: all of them for plane 0, then those listed. */
 typedef struct {
     const uint32_t *from;
     uint32_t *kept;
 } positions;
 
-INLINE void decode_one(decoder *d, decoder *lane, model *m, positions *p, uint8_t *q, uint32_t plane, int fast,
-                       int slow)
+static void place_first(positions *p, uint8_t *last, const uint8_t *flips, uint8_t *q, size_t at, size_t n)
 {
-    uint32_t bit = decode_bin(d, m, fast, slow);
-    uint32_t at = *p->from++;
-    q[at] = (uint8_t)(plane + bit);
-    *p->kept = at;
-    p->kept += bit;
-    decoder_refill(lane, d);
-}
-
-INLINE void decode_block(decoder d[2], model m[2], positions p[2], uint8_t *q, size_t n, uint32_t plane, int fast,
-                         int slow)
-{
-    decoder d0 = d[0], d1 = d[1];
-    model m0 = m[0], m1 = m[1];
-    positions p0 = p[0], p1 = p[1];
-    while (n--) {
-        decode_one(&d0, &d[0], &m0, &p0, q, plane, fast, slow);
-        decode_one(&d1, &d[1], &m1, &p1, q, plane, fast, slow);
+    uint32_t *kept = p->kept;
+    uint8_t bin = *last;
+    for (size_t i = 0; i < n; i++) {
+        q[at + i] = bin ^= flips[i];
+        *kept = (uint32_t)(at + i);
+        kept += bin;
     }
-    d[0].offset = d0.offset, d[0].range = d0.range;
-    d[1].offset = d1.offset, d[1].range = d1.range;
-    m[0] = m0, m[1] = m1;
-    p[0] = p0, p[1] = p1;
+    *last = bin;
+    p->kept = kept;
 }
 
-static void decode_warm(decoder d[2], model m[2], positions p[2], uint8_t *q, size_t n, uint32_t plane, int fast,
-                        int slow)
+static void place(positions *p, uint8_t *last, const uint8_t *flips, uint8_t *q, size_t n, uint8_t plane)
 {
-    decode_block(d, m, p, q, n, plane, fast, slow);
+    const uint32_t *from = p->from;
+    uint32_t *kept = p->kept;
+    uint8_t bin = *last;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t at = from[i];
+        bin ^= flips[i];
+        q[at] = plane + bin;
+        *kept = at;
+        kept += bin;
+    }
+    *last = bin;
+    p->from += n;
+    p->kept = kept;
 }
 
-static void decode_steady(decoder d[2], model m[2], positions p[2], uint8_t *q, size_t n, uint32_t plane)
+static void decode_block(decoder d[2], model m[2], uint8_t flips[2][BLOCK], size_t n, int shift)
 {
-    decode_block(d, m, p, q, n, plane, FAST, SLOW);
+    if (shift == SLOW)
+        decode_bins(d, m, flips, n, FAST, SLOW);
+    else
+        decode_bins(d, m, flips, n, fast_shift(shift), shift);
 }
 
-static size_t decode_plane(decoder d[2], uint32_t *alive, uint8_t *q, size_t n, uint32_t plane)
+static size_t decode_plane(decoder d[2], uint32_t *alive, uint8_t *q, size_t n, uint8_t plane)
 {
-    size_t half = n / 2, done = 0;
-    model m[2] = {{ONE / 2, ONE / 2}, {ONE / 2, ONE / 2}};
+    size_t half = n / 2, done = 0, block;
+    model m[2] = {FRESH, FRESH};
     positions p[2] = {{alive, alive}, {alive + half, alive + half}};
-    while (done < half) {
-        int shift = warmth(done);
-        size_t block = min_size(half - done, shift < SLOW ? ((size_t)1 << shift) - 1 - done : half);
-        if (shift < SLOW)
-            decode_warm(d, m, p, q, block, plane, shift < FAST ? shift : FAST, shift);
-        else
-            decode_steady(d, m, p, q, block, plane);
-        done += block;
+    uint8_t flips[2][BLOCK];
+    for (; done < half; done += block) {
+        block = block_size(done, half);
+        decode_block(d, m, flips, block, slow_shift(done));
+        for (int lane = 0; lane < 2; lane++)
+            if (plane == 0)
+                place_first(&p[lane], &m[lane].last, flips[lane], q, lane ? half + done : done, block);
+            else
+                place(&p[lane], &m[lane].last, flips[lane], q, block, plane);
     }
     if (n & 1) {
-        int shift = warmth(done);
-        decode_one(&d[1], &d[1], &m[1], &p[1], q, plane, shift < FAST ? shift : FAST, shift);
+        int shift = slow_shift(done);
+        flips[1][0] = decode_bin(&d[1], &d[1], &m[1], fast_shift(shift), shift) & 1;
+        if (plane == 0)
+            place_first(&p[1], &m[1].last, flips[1], q, n - 1, 1);
+        else
+            place(&p[1], &m[1].last, flips[1], q, 1, plane);
     }
     size_t kept0 = (size_t)(p[0].kept - alive), kept1 = (size_t)(p[1].kept - (alive + half));
     memmove(alive + kept0, alive + half, kept1 * sizeof *alive);
     return kept0 + kept1;
 }
 
-static void decode_planes(decoder d[2], uint32_t *alive, uint8_t *q, size_t n, uint32_t levels)
+static void decode_planes(decoder d[2], uint32_t *alive, uint8_t *q, size_t n, int levels)
 {
-    for (size_t i = 0; i < n; i++)
-        alive[i] = (uint32_t)i;
-    for (uint32_t plane = 0; plane + 1 < levels && n; plane++)
-        n = decode_plane(d, alive, q, n, plane);
+    for (int plane = 0; plane < levels - 1 && n; plane++)
+        n = decode_plane(d, alive, q, n, (uint8_t)plane);
 }
 
 /* The length in bytes of the lane just decoded, or 0 if its encoder would have ended it differently.
- * low = window - offset; what was sent is window without the bits below the step of the tail. */
+ * low = window - offset; what was sent of the window is all but the bits below the step of the end. */
 static size_t decoder_finish(const decoder *d)
 {
     uint64_t distance;
-    int bytes = tail(d->window - d->offset, d->range, &distance);
+    int bytes = shortest_end(d->window - d->offset, d->range, &distance);
     uint64_t unsent = d->window & ((1ull << (64 - 8 * bytes)) - 1);
     return d->offset == unsent + distance ? d->read - 8 + (size_t)bytes : 0;
 }
@@ -445,11 +502,19 @@ static int check_levels(int levels)
     return 0;
 }
 
-static int check_size(const char *name, Py_ssize_t got, Py_ssize_t expected)
+static int check_floats(const char *name, const Py_buffer *x, Py_ssize_t count)
 {
-    if (got == expected)
+    if (x->len == count * 4 && (uintptr_t)x->buf % sizeof(float) == 0)
         return 1;
-    PyErr_Format(PyExc_ValueError, "%s: expected %zd bytes, got %zd", name, expected, got);
+    PyErr_Format(PyExc_ValueError, "%s: expected %zd aligned float32, got %zd bytes", name, count, x->len);
+    return 0;
+}
+
+static int check_range(const uint8_t *q, size_t n, size_t levels)
+{
+    if (n == 0 || largest(q, n) < levels)
+        return 1;
+    PyErr_Format(PyExc_ValueError, "q: expected every level below %zu, got %d", levels, largest(q, n));
     return 0;
 }
 
@@ -498,7 +563,7 @@ static PyObject *py_quantise(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "y*w*ffi", &x, &q, &c_min, &c_max, &levels))
         return NULL;
-    int ok = check_levels(levels) && check_clip(c_min, c_max) && check_size("x", x.len, q.len * 4);
+    int ok = check_levels(levels) && check_clip(c_min, c_max) && check_floats("x", &x, q.len);
     if (ok) {
         Py_BEGIN_ALLOW_THREADS
         quantise(x.buf, q.buf, (size_t)q.len, c_min, c_max, (float)(levels - 1) / (c_max - c_min));
@@ -509,43 +574,34 @@ static PyObject *py_quantise(PyObject *self, PyObject *args)
     return none_or_error(ok);
 }
 
-static int dequantise_checked(const uint8_t *q, float *x, size_t n, const float *table, size_t levels)
-{
-    int ok;
-    Py_BEGIN_ALLOW_THREADS
-    ok = n == 0 || largest(q, n) < levels;
-    if (ok)
-        dequantise(q, x, n, table);
-    Py_END_ALLOW_THREADS
-    if (!ok)
-        PyErr_SetString(PyExc_ValueError, "q: expected every level below the length of the table");
-    return ok;
-}
-
 static PyObject *py_dequantise(PyObject *self, PyObject *args)
 {
     Py_buffer q, x, table;
     (void)self;
     if (!PyArg_ParseTuple(args, "y*w*y*", &q, &x, &table))
         return NULL;
-    int ok = check_size("x", x.len, q.len * 4) &&
-             dequantise_checked(q.buf, x.buf, (size_t)q.len, table.buf, (size_t)table.len / 4);
+    int ok = check_floats("x", &x, q.len) && check_floats("table", &table, table.len / 4) &&
+             check_range(q.buf, (size_t)q.len, (size_t)table.len / 4);
+    if (ok) {
+        Py_BEGIN_ALLOW_THREADS
+        dequantise(q.buf, x.buf, (size_t)q.len, table.buf);
+        Py_END_ALLOW_THREADS
+    }
     PyBuffer_Release(&q);
     PyBuffer_Release(&x);
     PyBuffer_Release(&table);
     return none_or_error(ok);
 }
 
-/* Takes n levels, all below `levels`; returns bytes. */
-static PyObject *encode_levels(const uint8_t *q, size_t n, uint32_t levels)
+/* Takes n levels, all below `levels`, and n bytes of scratch that may be the levels themselves; returns bytes. */
+static PyObject *encode_levels(const uint8_t *q, uint8_t *scratch, size_t n, int levels)
 {
     encoder e[2] = {{.range = UINT64_MAX}, {.range = UINT64_MAX}};
-    uint8_t *scratch = malloc(n + 1);
     PyObject *result = NULL;
-    int ok = scratch != NULL;
     size_t bytes[2];
+    int ok;
     Py_BEGIN_ALLOW_THREADS
-    ok = ok && encode_planes(e, q, scratch, n, levels);
+    ok = encode_planes(e, q, scratch, n, levels);
     if (ok)
         for (int lane = 0; lane < 2; lane++)
             bytes[lane] = encoder_finish(&e[lane]);
@@ -556,7 +612,6 @@ static PyObject *encode_levels(const uint8_t *q, size_t n, uint32_t levels)
         write_lanes((uint8_t *)PyBytes_AsString(result), e, bytes);
     else if (!ok)
         PyErr_NoMemory();
-    free(scratch);
     free(e[0].words);
     free(e[1].words);
     return result;
@@ -570,11 +625,11 @@ static PyObject *py_encode(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "y*i", &q, &levels))
         return NULL;
-    if (check_levels(levels) && check_count(q.len)) {
-        if (q.len && largest(q.buf, (size_t)q.len) >= levels)
-            PyErr_SetString(PyExc_ValueError, "q: expected every level below levels");
-        else
-            result = encode_levels(q.buf, (size_t)q.len, (uint32_t)levels);
+    size_t n = (size_t)q.len;
+    if (check_levels(levels) && check_count(q.len) && check_range(q.buf, n, (size_t)levels)) {
+        uint8_t *scratch = malloc(n + 1);
+        result = scratch ? encode_levels(q.buf, scratch, n, levels) : PyErr_NoMemory();
+        free(scratch);
     }
     PyBuffer_Release(&q);
     return result;
@@ -589,7 +644,7 @@ static PyObject *encode_float(const Py_buffer *x, float c_min, float c_max, int 
     Py_BEGIN_ALLOW_THREADS
     quantise(x->buf, q, n, c_min, c_max, (float)(levels - 1) / (c_max - c_min));
     Py_END_ALLOW_THREADS
-    PyObject *result = encode_levels(q, n, (uint32_t)levels);
+    PyObject *result = encode_levels(q, q, n, levels);
     free(q);
     return result;
 }
@@ -603,7 +658,7 @@ static PyObject *py_encode_features(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "y*ffi", &x, &c_min, &c_max, &levels))
         return NULL;
-    if (check_levels(levels) && check_clip(c_min, c_max) && check_size("x", x.len, x.len / 4 * 4) &&
+    if (check_levels(levels) && check_clip(c_min, c_max) && check_floats("x", &x, x.len / 4) &&
         check_count(x.len / 4))
         result = encode_float(&x, c_min, c_max, levels);
     PyBuffer_Release(&x);
@@ -611,7 +666,7 @@ static PyObject *py_encode_features(PyObject *self, PyObject *args)
 }
 
 /* Returns whether the payload is one that the encoder writes; -1 if memory ran out. */
-static int decode_levels(const Py_buffer *data, uint8_t *q, size_t n, uint32_t levels)
+static int decode_levels(const Py_buffer *data, uint8_t *q, size_t n, int levels)
 {
     decoder d[2];
     uint32_t *alive = malloc((n + 1) * sizeof *alive);
@@ -639,7 +694,7 @@ static PyObject *py_decode(PyObject *self, PyObject *args)
         return NULL;
     int ok = check_levels(levels) && check_count(q.len) ? 1 : -2;
     if (ok == 1)
-        ok = decode_levels(&data, q.buf, (size_t)q.len, (uint32_t)levels);
+        ok = decode_levels(&data, q.buf, (size_t)q.len, levels);
     PyBuffer_Release(&data);
     PyBuffer_Release(&q);
     if (ok == -1)

@@ -33,9 +33,7 @@ class Lightweight:
     name: ClassVar[str] = "lightweight"
     id: ClassVar[int] = 0
 
-    def __init__(
-        self, shape: Sequence[int], clips: Mapping[int, tuple[float, float]], default_levels: int = 4
-    ) -> None:
+    def __init__(self, shape: Sequence[int], clips: Mapping[int, tuple[float, float]], default_levels: int = 4) -> None:
         self.shape = tuple(shape)
         self.count = math.prod(self.shape)
         self.default_levels = default_levels
@@ -84,6 +82,7 @@ class Lightweight:
         """Levels N, c_min and c_max, checked."""
         check(len(payload) > HEADER.size, "base layer", f"more than {HEADER.size} bytes", len(payload))
         top, c_min, c_max = HEADER.unpack_from(payload)
+        c_min, c_max = c_min + 0.0, c_max + 0.0  # -0 reads as 0
         check(top + 1 in self.clips, "levels", f"one of {sorted(self.clips)}", top + 1)
         check(math.isfinite(c_min), "c_min", "a finite number", c_min)
         check(math.isfinite(c_max), "c_max", "a finite number", c_max)
@@ -96,7 +95,7 @@ def half_floats(levels: int, c_min: float, c_max: float) -> tuple[float, float]:
     if not 2 <= levels <= 256:
         raise ValueError(f"levels: expected 2..256, got {levels}")
     with np.errstate(over="ignore"):
-        low, high = np.array([c_min, c_max]).astype(np.float16).tolist()
+        low, high = (np.array([c_min, c_max]).astype(np.float16) + np.float16(0)).tolist()
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"clip: expected c_min < c_max, distinct and finite as binary16, got {c_min}, {c_max}")
     return low, high

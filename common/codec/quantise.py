@@ -19,7 +19,8 @@ def quantise(x: Features, c_min: float, c_max: float, levels: int) -> Levels:
     scale = np.float32(levels - 1) / (high - low)
     known = np.where(np.isnan(x), np.float32(0), x)
     scaled = (np.clip(known, low, high) - low) * scale
-    return np.floor(scaled + np.float32(0.5)).astype(np.uint8)
+    q: Levels = np.floor(scaled + np.float32(0.5)).astype(np.uint8)
+    return q
 
 
 def dequantise(q: Levels, c_min: float, c_max: float, levels: int) -> Features:

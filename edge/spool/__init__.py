@@ -4,8 +4,34 @@
 its one writer thread.
 """
 
-from edge.spool.book import Accepted, Limits, Pending, Record, SpoolError, SpoolFull, Stats
+from edge.spool.book import (
+    Accepted,
+    Ended,
+    Frame,
+    KeyReusedError,
+    Limits,
+    Pending,
+    Record,
+    SpoolError,
+    SpoolFullError,
+    Stats,
+    now_us,
+)
 from edge.spool.ring import Kept
 from edge.spool.spool import Spool
 
-__all__ = ["Accepted", "Kept", "Limits", "Pending", "Record", "Spool", "SpoolError", "SpoolFull", "Stats"]
+__all__ = [
+    "Accepted",
+    "Ended",
+    "Frame",
+    "Kept",
+    "KeyReusedError",
+    "Limits",
+    "Pending",
+    "Record",
+    "Spool",
+    "SpoolError",
+    "SpoolFullError",
+    "Stats",
+    "now_us",
+]

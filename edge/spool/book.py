@@ -15,6 +15,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from common.errors import MidstreamError
 from edge.spool.ring import Kept, Place, Ring, Segment
@@ -45,11 +46,11 @@ class SpoolError(MidstreamError):
     """The spool cannot be opened or written; the message says why."""
 
 
-class SpoolFull(SpoolError):  # noqa: N818: a state, not a mistake
+class SpoolFullError(SpoolError):
     """Frames the cloud has not acked fill the spool."""
 
 
-class KeyReused(MidstreamError):  # noqa: N818
+class KeyReusedError(MidstreamError):
     """An Idempotency-Key came a second time with another picture."""
 
 
@@ -217,7 +218,8 @@ class Book:
             (state, reason): n for state, reason, n in self._db.execute("SELECT state, reason, frames FROM tally")
         }
         segments = self._db.execute(
-            "SELECT segment, max(offset + bytes), max(accepted_us) FROM pictures JOIN frames USING (seq) GROUP BY segment"
+            "SELECT segment, max(offset + bytes), max(accepted_us) FROM pictures JOIN frames USING (seq)"
+            " GROUP BY segment"
         )
         self.ring.open({n: Segment(size, newest) for n, size, newest in segments})
         self._changed_tally: set[tuple[str, str]] = set()
@@ -247,11 +249,13 @@ class Book:
         self.count()
 
     def put(self, frame: Frame) -> Accepted:
-        """Enter a frame. Raises SpoolFull or KeyReused without having changed anything."""
+        """Enter a frame. Raises SpoolFullError or KeyReusedError without having changed anything."""
         if frame.idem_key is not None and (known := self._known(frame)):
             return known
         if self.queued_bytes + len(frame.payload) > self.limits.max_bytes:
-            raise SpoolFull(f"{self.queued} frames wait for the cloud and fill the spool's {self.limits.max_bytes} bytes")
+            raise SpoolFullError(
+                f"{self.queued} frames wait for the cloud and fill the spool's {self.limits.max_bytes} bytes"
+            )
         place, why_not = self._keep(frame)
         cursor = self._db.execute(
             "INSERT INTO frames(frame_id, camera, idem_key, fingerprint, captured_us, accepted_us, max_age_ms,"
@@ -284,8 +288,8 @@ class Book:
             return None
         frame_id, seq, accepted_us, coded, source, timing, fingerprint = row
         if fingerprint != frame.fingerprint or source != len(frame.picture):
-            raise KeyReused(
-                f"Idempotency-Key {frame.idem_key!r} of camera {frame.camera!r} was used for another picture, {frame_id}"
+            raise KeyReusedError(
+                f"Idempotency-Key {frame.idem_key!r} of camera {frame.camera!r} belongs to another picture, {frame_id}"
             )
         return Accepted(frame_id, seq, frame.camera, accepted_us, coded, source, json.loads(timing), replay=True)
 
@@ -300,8 +304,8 @@ class Book:
     def finish(self, seq: int, state: str, reason: str = "", detail: str = "") -> None:
         """End a queued frame; of one that has ended already nothing changes."""
         row = self._db.execute(
-            "UPDATE frames SET state = ?, reason = ?, finished_us = ?, payload = NULL WHERE seq = ? AND state = 'queued'"
-            " RETURNING camera, payload_bytes",
+            "UPDATE frames SET state = ?, reason = ?, finished_us = ?, payload = NULL"
+            " WHERE seq = ? AND state = 'queued' RETURNING camera, payload_bytes",
             (state, f"{reason}: {detail}" if detail else reason, now_us(), seq),
         ).fetchone()
         if row is None:
@@ -332,7 +336,8 @@ class Book:
 
     def _forget(self, rows: int) -> None:
         found = self._db.execute(
-            "DELETE FROM frames WHERE seq IN (SELECT seq FROM frames WHERE state != 'queued' ORDER BY seq LIMIT ?)", (rows,)
+            "DELETE FROM frames WHERE seq IN (SELECT seq FROM frames WHERE state != 'queued' ORDER BY seq LIMIT ?)",
+            (rows,),
         )
         self.ledger -= found.rowcount
         self.pictures = self._one("SELECT count(*) FROM pictures")
@@ -364,7 +369,7 @@ class Book:
             self.queued_bytes,
             oldest[0] if oldest else None,
             self.pictures,
-            self.ring.bytes,
+            self.ring.held,
             self.ledger,
             dict(self.tally),
         )
@@ -378,8 +383,13 @@ class Book:
         row: tuple[int, ...] = self._db.execute(sql).fetchone()
         return row
 
-    def _one(self, sql: str):  # type: ignore[no-untyped-def]  # whatever the column holds
+    def _one(self, sql: str) -> Any:
         return self._db.execute(sql).fetchone()[0]
+
+
+def _with_timing(row: tuple[Any, ...]) -> list[Any]:
+    """A row whose eighth column is JSON."""
+    return [*row[:7], json.loads(row[7]), *row[8:]]
 
 
 class Reader:
@@ -398,24 +408,24 @@ class Reader:
         )
         out: list[Pending] = []
         total = 0
-        for *head, timing, payload in rows:
-            total += len(payload)
+        for row in rows:
+            total += len(row[8])
             if out and total > max_bytes:
                 break
-            out.append(Pending(*head, timing=json.loads(timing), payload=payload))
+            out.append(Pending(*_with_timing(row)))
         rows.close()
         return out
 
     def record(self, frame_id: str) -> Record | None:
         """The ledger's line for this frame."""
         row = self._db.execute(
-            "SELECT frame_id, seq, camera, captured_us, accepted_us, payload_bytes, source_bytes, timing, state, reason,"
-            " finished_us, picture FROM frames WHERE frame_id = ?",
+            "SELECT frame_id, seq, camera, captured_us, accepted_us, payload_bytes, source_bytes, timing, state,"
+            " reason, finished_us, picture FROM frames WHERE frame_id = ?",
             (frame_id,),
         ).fetchone()
         if row is None:
             return None
-        return Record(*row[:7], json.loads(row[7]), *row[8:])
+        return Record(*_with_timing(row))
 
     def picture(self, frame_id: str) -> Kept:
         """The picture of this frame, or why there is none."""

@@ -55,10 +55,10 @@ class Ring:
         self._current = 0
 
     def __repr__(self) -> str:
-        return f"<ring: {len(self.segments)} segments, {self.bytes} of {self.max_bytes} bytes>"
+        return f"<ring: {len(self.segments)} segments, {self.held} of {self.max_bytes} bytes>"
 
     @property
-    def bytes(self) -> int:
+    def held(self) -> int:
         """Bytes on disk."""
         return sum(s.bytes for s in self.segments.values())
 
@@ -88,7 +88,7 @@ class Ring:
     def surplus(self, room: int, now_us: int) -> dict[int, str]:
         """Segments to drop, oldest first, and why, so that at most `room` bytes and no old picture remain."""
         out: dict[int, str] = {}
-        held, limit = self.bytes, min(room, self.max_bytes)
+        held, limit = self.held, min(room, self.max_bytes)
         for number, segment in self.segments.items():
             if held > limit:
                 out[number] = "shed: ring full" if limit == self.max_bytes else "shed: room for frames"

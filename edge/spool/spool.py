@@ -188,7 +188,7 @@ class Spool:
         for job in batch:
             try:
                 done.append((job, job.run(book)))
-            except MidstreamError as refusal:  # SpoolFull, KeyReused: this job's answer, nothing was changed
+            except MidstreamError as refusal:  # SpoolFullError, KeyReusedError: this job's answer, nothing was changed
                 done.append((job, refusal))
         book.commit()
         return done

@@ -9,14 +9,16 @@ A counts the cells of strides 8, 16 and 32: 2100 at S = 320. The stem is a pixel
 3 -> 24 convolution at full size keeps a CPU's matrix units idle. Losses are in `train.losses`.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.geometry import GREY
+
 STRIDES = (8, 16, 32)
 BINS = 8
-GREY = 114 / 255
-"""The letterbox's border: subtracted at the input, so that it looks like the convolutions' zero padding."""
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -82,8 +84,8 @@ class Front(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the cut tensor."""
-        return self.body((image - GREY) * 4)
+        """Return the cut tensor. The letterbox's grey becomes 0, like what the convolutions pad with."""
+        return self.body((image - GREY / 255) * 4)
 
 
 class Head(nn.Module):
@@ -152,7 +154,7 @@ def coarse(cut: Tensor, levels: int) -> Tensor:
     """
     with torch.no_grad():
         value = cut.float()
-        top = value.mean() + (0.45 + 0.78 * torch.tensor(float(levels)).log2()) * value.std()
+        top = value.mean() + (0.45 + 0.78 * math.log2(levels)) * value.std()
         bottom = -0.1 * top
         step = (top - bottom) / (levels - 1)
     clipped = torch.minimum(torch.maximum(cut, bottom.to(cut.dtype)), top.to(cut.dtype))

@@ -1,0 +1,56 @@
+"""/v1/events: results as they are stored, as server-sent events that resume without loss or repeats."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+
+from cloud.api import shapes
+from cloud.api.problems import invalid, unavailable
+from cloud.hub import Hub
+from cloud.store import Record
+
+HEARTBEAT_SECONDS = 15.0
+_MAX_LISTENERS = 200
+
+
+def render(row: Record) -> bytes:
+    """One result as an event: rendered once, sent to everybody."""
+    return format_sse_event(event="result", id=str(row.number), data_str=shapes.text(shapes.result(row)))
+
+
+def router(hub: Hub) -> APIRouter:
+    """The route."""
+    routes = APIRouter(tags=["results"])
+
+    # Not response_class=EventSourceResponse: the framework would then render every event anew for every listener.
+    @routes.get(
+        "/v1/events", response_class=Response, responses={200: {"content": {EventSourceResponse.media_type: {}}}}
+    )
+    async def events(
+        after: Annotated[int | None, Query(ge=0, lt=2**63, description="resume beyond this number")] = None,
+        last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+    ) -> EventSourceResponse:
+        """Events named `result` whose id is the result's number. Last-Event-ID, or `after`, resumes."""
+        if len(hub) >= _MAX_LISTENERS:
+            raise unavailable("too-many-listeners", f"All {_MAX_LISTENERS} places are taken; use /v1/results.", 30)
+        if last_event_id:
+            after = _number(last_event_id)
+        return EventSourceResponse(
+            _stream(hub, after), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+
+    return routes
+
+
+async def _stream(hub: Hub, after: int | None) -> AsyncIterator[bytes]:
+    yield b": midstream\n\n"  # lets the client know at once that the stream is open
+    async for batch in hub.follow(after, HEARTBEAT_SECONDS):
+        yield b"".join(data for _, data in batch) if batch else KEEPALIVE_COMMENT
+
+
+def _number(last_event_id: str) -> int:
+    if not last_event_id.isdecimal() or int(last_event_id) >= 2**63:
+        raise invalid("Last-Event-ID", "expected the id of an event of this stream, a whole number")
+    return int(last_event_id)

@@ -1,0 +1,73 @@
+"""/v1/results, /v1/frames/{id}, /v1/cameras: what was found."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from cloud.api import shapes
+from cloud.api.problems import not_found
+from cloud.api.query import Fields, Filtered, Order, decode_cursor, encode_cursor
+from cloud.links import Links
+from cloud.store import Filters, Record, Store
+
+
+def router(store: Store, links: Links) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["results"])
+
+    @routes.get("/v1/results", response_model=shapes.Page)
+    async def results(
+        request: Request,
+        filters: Filtered,
+        fields: Fields,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        order: Order = "desc",
+        cursor: Annotated[str | None, Query(max_length=100)] = None,
+    ) -> Response:
+        """Results in the order in which they were stored. `next`, or the Link header, leads on."""
+        past = decode_cursor(cursor, order)
+        rows = await store.results(filters, limit, newest_first=order == "desc", past=past)
+        following = encode_cursor(order, rows[-1].number) if len(rows) == limit else None
+        page = {"results": [shown(row, filters, fields) for row in rows], "next": following}
+        headers = {"Link": _next(request, following)} if following else None
+        return json_response(page, headers)
+
+    @routes.get("/v1/results/{id}", response_model=shapes.Result)
+    @routes.get("/v1/frames/{id}", response_model=shapes.Result)
+    async def result(id: str, fields: Fields) -> Response:  # noqa: A002 - the name in the path
+        """The result of one frame."""
+        return json_response(shown(await find(store, id), Filters(), fields))
+
+    @routes.get("/v1/cameras", response_model=shapes.Cameras)
+    async def cameras() -> Response:
+        """All cameras that ever sent a frame, each with its newest result."""
+        states = await store.cameras()
+        return json_response({"cameras": [shapes.camera(s, online=links.get(s.edge) is not None) for s in states]})
+
+    return routes
+
+
+async def find(store: Store, frame_id: str) -> Record:
+    """The result of a frame. Raises Problem."""
+    row = await store.result(frame_id.lower())
+    if row is None:
+        raise not_found(f"No result of frame {frame_id[:64]} here. It may still be on its way: ask its edge.")
+    return row
+
+
+def shown(row: Record, filters: Filters, fields: list[str] | None = None) -> dict[str, Any]:
+    """A result as asked for: the detections that match, the fields that are wanted."""
+    if filters.labels or filters.min_score is not None:
+        row = replace(row, detections=[d for d in row.detections if filters.matches(d)])
+    result = shapes.result(row)
+    return result if fields is None else {name: result[name] for name in fields}
+
+
+def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
+    """JSON without the framework's walk over every value: the shapes are ours already."""
+    return Response(shapes.text(value), media_type="application/json", headers=headers)
+
+
+def _next(request: Request, cursor: str) -> str:
+    return f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'

@@ -1,0 +1,172 @@
+"""Builds the parts of the cloud and hands them to each other; starts and stops them.
+
+`build(settings)` gives the parts as one ASGI application whose lifespan is the cloud's. `run(settings)` serves it
+until SIGTERM; then nothing accepted is lost and the process can exit with 0.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import grpc
+import structlog
+import uvloop
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from cloud.api import bundles, events, export, images, problems, results
+from cloud.api import health as http_health
+from cloud.engine import Engine
+from cloud.grpc_bundles import BundleService
+from cloud.hub import Hub
+from cloud.ingest import IngestService
+from cloud.layers import Layers
+from cloud.links import Links
+from cloud.pipeline import Pipeline
+from cloud.registry import Registry
+from cloud.server import Server, listen, write_port
+from cloud.settings import Settings
+from cloud.store import Store
+from common.errors import MidstreamError
+from common.telemetry import Metrics, setup_logging
+from common.wire import SERVER_OPTIONS, stream_pb2_grpc
+
+log = structlog.get_logger()
+
+PAGE = Path(__file__).parent / "page"
+_SERVICES = ("", "midstream.v1.IngestService", "midstream.v1.BundleService")
+_LAST_WORDS_SECONDS = 2.0
+
+
+class Cloud:
+    """All parts, and the order in which they start and stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        s = self.settings = settings
+        self.metrics = Metrics("cloud", _version())
+        self.registry = Registry.load(s.bundles_dir, s.bundle)
+        self.store = Store(s.database_url, s.pictures_max_bytes)
+        self.hub = Hub(self.store, events.render)
+        self.engine = Engine(
+            self.metrics,
+            batch_max=s.batch_max,
+            wait_ms=s.batch_wait_ms,
+            threads=s.ort_threads,
+            min_score=s.min_stored_score,
+        )
+        self.pipeline = Pipeline(self.engine, self.store, self.hub.publish, self.metrics, s.queue_max)
+        self.links = Links(self.metrics.link_up)
+        self.layers = Layers(self.links, self.store.put_picture)
+        self.ingest = IngestService(
+            self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window
+        )
+        self.grpc_port = 0
+
+    async def start(self) -> None:
+        """Database first, then the networks, then the door. Raises MidstreamError."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        await self.store.open()
+        await asyncio.to_thread(self.engine.prepare, self.registry.current)
+        self.pipeline.start()
+        self.health = health.aio.HealthServicer()
+        self.server = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
+        stream_pb2_grpc.add_IngestServiceServicer_to_server(self.ingest, self.server)
+        stream_pb2_grpc.add_BundleServiceServicer_to_server(BundleService(self.registry), self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        for service in _SERVICES:
+            await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self.grpc_port = self._bind()
+        await self.server.start()
+        write_port(self.settings.data_dir / "grpc.port", self.grpc_port)
+        log.info("cloud ready", grpc_port=self.grpc_port, bundle=repr(self.registry.current))
+
+    async def stop(self) -> None:
+        """Take nothing more, finish what was taken, say so, go."""
+        await self.health.enter_graceful_shutdown()
+        try:
+            async with asyncio.timeout(self.settings.drain_seconds):
+                await self.ingest.drain()
+                await self.layers.drain()
+        except TimeoutError:
+            log.warning("stopping before all frames are settled; their edges will send them again")
+        await self.server.stop(_LAST_WORDS_SECONDS)
+        await self.pipeline.stop()
+        await self.store.close()
+        log.info("cloud stopped", results=self.store.last_number)
+
+    def _bind(self) -> int:
+        s = self.settings
+        host = f"[{s.grpc_host}]" if ":" in s.grpc_host else s.grpc_host
+        try:
+            return int(self.server.add_insecure_port(f"{host}:{s.grpc_port}"))
+        except RuntimeError as e:
+            raise MidstreamError(f"cannot listen on {host}:{s.grpc_port} (MIDSTREAM_CLOUD_GRPC_PORT): {e}") from e
+
+
+def build(settings: Settings) -> FastAPI:
+    """The application; `app.state.cloud` has the parts. Raises BundleError, StoreError."""
+    cloud = Cloud(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await cloud.start()
+        try:
+            yield
+        finally:
+            cloud.hub.close()
+            await cloud.stop()
+
+    app = FastAPI(title="Midstream cloud", version=_version(), lifespan=lifespan, redoc_url=None)
+    app.state.cloud = cloud
+    problems.install(app)
+    app.include_router(results.router(cloud.store, cloud.links))
+    app.include_router(images.router(cloud.store, cloud.layers))
+    app.include_router(events.router(cloud.hub))
+    app.include_router(export.router(cloud.store, cloud.registry))
+    app.include_router(bundles.router(cloud.registry))
+    app.include_router(http_health.router(cloud.store, cloud.pipeline, cloud.links, cloud.metrics))
+    _mount_page(app)
+    return app
+
+
+def _mount_page(app: FastAPI) -> None:
+    if (PAGE / "index.html").is_file():
+        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+        return
+
+    @app.get("/", include_in_schema=False)
+    async def pointer() -> HTMLResponse:
+        return HTMLResponse('<!doctype html><title>Midstream</title><p>See <a href="/docs">the API</a>.')
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises MidstreamError if it cannot start."""
+    setup_logging("cloud", settings.log_level)
+    app = build(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(app, settings))
+
+
+async def _serve(app: FastAPI, settings: Settings) -> None:
+    listener = listen(settings.http_host, settings.http_port)
+
+    def listening(port: int) -> None:
+        write_port(settings.data_dir / "http.port", port)
+        log.info("page and API", url=f"http://{settings.http_host}:{port}/")
+
+    # Event streams never end by themselves, and the server waits for its connections.
+    server = Server(app, on_start=listening, on_stop=app.state.cloud.hub.close)
+    server.heed_signals()
+    async with app.router.lifespan_context(app):
+        await server.serve([listener])
+
+
+def _version() -> str:
+    try:
+        return version("midstream")
+    except PackageNotFoundError:
+        return "unknown"

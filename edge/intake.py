@@ -1,0 +1,167 @@
+"""From a compressed picture to a promise: room, order, encoding, spool. Every source of frames comes through here.
+
+Bounded twice, in frames and in bytes, before anything is read. Encoding is done by a small pool of threads, so
+frames may be ready out of order; they are put into the spool in the order they came, camera by camera.
+"""
+
+import asyncio
+import contextlib
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from common.errors import FrameError
+from common.ids import uuid7
+from edge.encode import Encoded, Encoder, OperatingPoints
+from edge.meter import Meter
+from edge.settings import Settings
+from edge.spool import Accepted, Frame, KeyReusedError, Spool, SpoolError, SpoolFullError, now_us
+
+
+class NotNowError(FrameError):
+    """A frame that could be taken later. `kind` names the bound, in problems and metrics."""
+
+    def __init__(self, status: int, kind: str, message: str, retry_after: int) -> None:
+        super().__init__(status, message)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A picture as it came from a camera."""
+
+    frame_id: str
+    camera: str
+    captured_us: int
+    data: bytes
+    idem_key: str | None = None
+
+
+class Intake:
+    """`with intake.room(size): await intake.take(shot)`."""
+
+    def __init__(self, settings: Settings, spool: Spool, points: OperatingPoints, meter: Meter) -> None:
+        self.encoder: Encoder | None = None
+        """Replaced whole when the bundle changes; frames being coded finish with the one they began with."""
+        self.points = points
+        self.draining = False
+        self.frames = 0
+        """Frames between their first byte and the spool."""
+        self._bytes = 0
+        self._settings = settings
+        self._spool = spool
+        self._meter = meter
+        self._pool = ThreadPoolExecutor(settings.encode_workers, thread_name_prefix="encode")
+        self._turns: dict[str, asyncio.Future[None]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __repr__(self) -> str:
+        return f"<intake: {self.frames} frames, {self._bytes} bytes in hand, {self.encoder!r}>"
+
+    @contextlib.contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Room for a picture of `size` bytes, from before it is read until it is in the spool. Raises NotNowError."""
+        if refusal := self._refusal(size):
+            self._meter.refused(refusal.kind)
+            raise refusal
+        self.frames += 1
+        self._bytes += size
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.frames -= 1
+            self._bytes -= size
+            if not self.frames:
+                self._idle.set()
+
+    def _refusal(self, size: int) -> NotNowError | None:
+        s = self._settings
+        if self.draining:
+            return NotNowError(503, "draining", "the edge is stopping; ask again when it has restarted", 5)
+        if self.encoder is None:
+            return NotNowError(503, "no-bundle", "the edge has no bundle yet; it asks the cloud for one", 5)
+        if self._spool.trouble:
+            return NotNowError(503, "spool-unwritable", f"the spool cannot be written: {self._spool.trouble}", 5)
+        if self._spool.stats.queued_bytes >= s.spool_max_bytes:
+            return _spool_full("frames the cloud has not taken fill the spool")
+        if self.frames >= s.encode_queue or self._bytes + size > s.body_bytes_in_hand:
+            return NotNowError(429, "busy", f"{self.frames} frames are being coded; send slower", 1)
+        return None
+
+    async def take(self, shot: Shot) -> Accepted:
+        """Code the picture and put it into the spool; it is on disk when this returns."""
+        previous, turn = self._turns.get(shot.camera), asyncio.get_running_loop().create_future()
+        self._turns[shot.camera] = turn
+        try:
+            encoded = await self._encode(shot)
+            if previous is not None and not previous.done():
+                await asyncio.wait([previous])
+            began = time.perf_counter()
+            promise = self._spool.put(self._frame(shot, encoded))
+        finally:
+            turn.set_result(None)
+            if self._turns.get(shot.camera) is turn:
+                del self._turns[shot.camera]
+        accepted = await self._promised(promise)
+        if not accepted.replay:
+            accepted.timing["spool"] = round((time.perf_counter() - began) * 1e3, 3)
+            self._meter.encoded(shot.camera, encoded)
+        return accepted
+
+    async def _encode(self, shot: Shot) -> Encoded:
+        encoder = self.encoder
+        assert encoder is not None, "room() refuses frames while there is no encoder"
+        quality = self.points.of(shot.camera, encoder)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, encoder.encode, shot.data, quality)
+
+    def _frame(self, shot: Shot, encoded: Encoded) -> Frame:
+        return Frame(
+            shot.frame_id,
+            shot.camera,
+            shot.captured_us,
+            now_us(),
+            encoded.container,
+            encoded.timing,
+            encoded.content_type,
+            shot.data,
+            self._settings.frame_max_age_ms,
+            shot.idem_key,
+            zlib.crc32(shot.data) if shot.idem_key else None,
+        )
+
+    async def _promised(self, promise: "asyncio.Future[Accepted]") -> Accepted:
+        try:
+            return await promise
+        except KeyReusedError as e:
+            raise FrameError(422, f"{e}; use a new key for a new picture") from e
+        except SpoolFullError as e:
+            self._meter.refused("spool-full")
+            raise _spool_full(str(e)) from e
+        except SpoolError as e:
+            self._meter.refused("spool-unwritable")
+            raise NotNowError(503, "spool-unwritable", str(e), 5) from e
+
+    async def drain(self) -> None:
+        """Take nothing more and finish what was begun."""
+        self.draining = True
+        await self._idle.wait()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _spool_full(message: str) -> NotNowError:
+    return NotNowError(503, "spool-full", f"{message}; they are kept until the cloud takes them", 10)
+
+
+def new_shot(camera: str, data: bytes, captured_us: int | None = None, idem_key: str | None = None) -> Shot:
+    """A shot with a new id, captured now unless somebody knows better."""
+    now = now_us()
+    return Shot(uuid7(now // 1000), camera, now if captured_us is None else captured_us, data, idem_key)

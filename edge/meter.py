@@ -1,0 +1,87 @@
+"""What the edge counts: common/telemetry.py's metrics, with labels bounded and looked up once."""
+
+from collections.abc import Mapping
+
+from prometheus_client import generate_latest
+
+from common.telemetry import Metrics
+from edge.encode import Encoded
+from edge.spool import Ended, Stats, now_us
+
+OTHER = "other"
+
+
+class Meter:
+    """Called once per frame, so it keeps what `labels()` found."""
+
+    def __init__(self, metrics: Metrics, max_cameras: int) -> None:
+        self.metrics = metrics
+        self._max_cameras = max_cameras
+        self._known: set[str] = set()
+        self._stages = {s: metrics.stage.labels(s) for s in ("decode_picture", "front", "code", "spool", "queue")}
+        self._base = metrics.feature_bytes.labels("base")
+        self._up, self._down = metrics.link_bytes.labels("up"), metrics.link_bytes.labels("down")
+        self._qualities: dict[str, int] = {}
+
+    def camera(self, name: str) -> str:
+        """The label for this camera: its name, unless there are too many names."""
+        if name not in self._known:
+            if len(self._known) >= self._max_cameras:
+                return OTHER
+            self._known.add(name)
+        return name
+
+    def encoded(self, camera: str, encoded: Encoded) -> None:
+        """A frame was coded."""
+        self.stages(encoded.timing)
+        self._base.observe(encoded.layers[0])
+        label = self.camera(camera)
+        if self._qualities.get(label) != encoded.quality:
+            self._qualities[label] = encoded.quality
+            self.metrics.operating_point.labels(label).set(encoded.quality)
+
+    def stages(self, milliseconds: Mapping[str, float]) -> None:
+        """A frame spent so long in each of these stages."""
+        for stage, ms in milliseconds.items():
+            self._stages[stage].observe(ms / 1e3)
+
+    def ended(self, ended: Ended) -> None:
+        """A frame reached its final state."""
+        self.metrics.frames.labels(self.camera(ended.camera), ended.state).inc()
+        if ended.state != "done":
+            self.metrics.dropped.labels(ended.reason).inc()
+
+    def refused(self, reason: str) -> None:
+        """A frame or a layer was not taken or not kept."""
+        self.metrics.dropped.labels(reason).inc()
+
+    def corrupt(self) -> None:
+        """The cloud could not decode a packet."""
+        self.metrics.decode_errors.labels("nack").inc()
+
+    def sent(self, size: int) -> None:
+        """Payload bytes went up."""
+        self._up.inc(size)
+
+    def received(self, size: int) -> None:
+        """Message bytes came down."""
+        self._down.inc(size)
+
+    def acked(self, accepted_us: int) -> None:
+        """The result of a frame accepted then is in the cloud's database now."""
+        self.metrics.e2e_latency.observe(max(0.0, (now_us() - accepted_us) / 1e6))
+
+    def link(self, up: bool) -> None:
+        """The stream opened or closed."""
+        self.metrics.link_up.set(up)
+
+    def expose(self, stats: Stats, encoding: int, in_flight: int) -> bytes:
+        """Everything in Prometheus' text format."""
+        m = self.metrics
+        m.queue_depth.labels("encode").set(encoding)
+        m.queue_depth.labels("spool").set(stats.queued)
+        m.queue_depth.labels("in_flight").set(in_flight)
+        m.spool_bytes.labels("frames").set(stats.queued_bytes)
+        m.spool_bytes.labels("pictures").set(stats.picture_bytes)
+        m.spool_oldest_age.set((now_us() - stats.oldest_us) / 1e6 if stats.oldest_us else 0)
+        return generate_latest(m.registry)

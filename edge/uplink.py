@@ -1,0 +1,319 @@
+"""The second loop: from the spool to the cloud and back. One task owns the stream.
+
+Sent is not delivered: a frame leaves the spool when the cloud acks or nacks it, and a new stream begins with the
+oldest frame that was neither. The cloud knows frames by (edge, epoch, seq), so sending one twice stores it once.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+import structlog
+
+from common.types import Detection
+from common.wire import stream_pb2 as pb
+from common.wire import stream_pb2_grpc as rpc
+from edge.link import backoff
+from edge.meter import Meter
+from edge.spool import Pending, Spool, SpoolError, now_us
+
+WELCOME_SECONDS = 10.0
+AHEAD = 32
+"""Frames read from the spool at once, unless they are large: then AHEAD_BYTES."""
+AHEAD_BYTES = 4 << 20
+LAYER_REQUESTS = 64
+"""Requests for pictures waiting at most; what is beyond is answered GONE, to be asked again."""
+STEADY_SECONDS = 10.0
+"""A stream that lived so long was a good one: the next waits as little as the first."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the cloud said of a frame. `refusal` is empty when its result is stored."""
+
+    detections: tuple[Detection, ...] = ()
+    refusal: str = ""
+
+
+class StreamEndedError(Exception):
+    """The cloud closed the stream, or did not keep to its rules."""
+
+
+@dataclass(slots=True)
+class LinkState:
+    """How the link is, for health and metrics."""
+
+    up: bool = False
+    trouble: str = "not connected yet"
+    window: int = 0
+    max_payload: int = 0
+    in_flight: dict[int, Pending] = field(default_factory=dict)
+    """Sent on this stream and neither acked nor nacked."""
+
+
+class Uplink:
+    """`run()` until cancelled. `expect()`, called before a frame is put, brings its detections with the ack."""
+
+    def __init__(self, channel: grpc.aio.Channel, spool: Spool, edge_id: str, software: str, meter: Meter) -> None:
+        self._stub = rpc.IngestServiceStub(channel)
+        self._hello = pb.Hello(edge_id=edge_id, epoch=spool.epoch, software=software)
+        self._spool = spool
+        self._meter = meter
+        self.expected: dict[str, asyncio.Future[Outcome]] = {}
+        self.state = LinkState()
+        self.on_bundle: Callable[[str], None] = lambda digest: None
+        """Hears which bundle the cloud wants used."""
+
+    def __repr__(self) -> str:
+        s = self.state
+        return f"<uplink: {'up' if s.up else s.trouble}, {len(s.in_flight)} of {s.window} in flight>"
+
+    def expect(self, frame_id: str) -> "asyncio.Future[Outcome]":
+        """A future of this frame's outcome. Whoever stops waiting cancels it."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.expected[frame_id] = future
+        future.add_done_callback(lambda _: self.expected.pop(frame_id, None))
+        return future
+
+    async def run(self) -> None:
+        """Keep a stream open, for ever."""
+        delays = backoff()
+        while True:
+            began = time.monotonic()
+            try:
+                await self._stream()
+            except* (
+                grpc.aio.AioRpcError,
+                StreamEndedError,
+                SpoolError,
+                TimeoutError,
+                asyncio.InvalidStateError,
+            ) as errors:
+                self._down(_sentence(errors))
+            if time.monotonic() - began > STEADY_SECONDS:
+                delays = backoff()
+            await asyncio.sleep(next(delays))
+
+    async def drained(self) -> None:
+        """Return when the cloud has answered for every frame in the spool."""
+        await self._spool.settle()
+        while self._spool.stats.queued:
+            await asyncio.sleep(0.05)
+            await self._spool.settle()
+
+    async def _stream(self) -> None:
+        call = self._stub.Ingest()
+        try:
+            await call.write(pb.IngestRequest(hello=self._hello))
+            welcome = await _welcome(call)
+            self._welcomed(welcome)
+            stream = _Stream(call, self._spool, self._meter, self.state, self.expected)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(stream.receive())
+                tasks.create_task(stream.send())
+                tasks.create_task(stream.answer_layers())
+        finally:
+            self.state.up = False
+            self.state.in_flight = {}
+            self._meter.link(up=False)
+            call.cancel()
+
+    def _welcomed(self, welcome: pb.Welcome) -> None:
+        self.state = LinkState(True, "", welcome.window, welcome.max_payload_bytes)
+        self._meter.link(up=True)
+        log.info("link up", window=welcome.window, queued=self._spool.stats.queued, bundle=welcome.bundle_digest[:12])
+        self.on_bundle(welcome.bundle_digest)
+
+    def _down(self, trouble: str) -> None:
+        if trouble != self.state.trouble:  # the tenth refused connection is no news
+            log.warning("link down", reason=trouble, queued=self._spool.stats.queued)
+        self.state.trouble = trouble
+
+
+async def _welcome(call: grpc.aio.StreamStreamCall) -> pb.Welcome:
+    message = await asyncio.wait_for(call.read(), WELCOME_SECONDS)
+    if message is grpc.aio.EOF or message.WhichOneof("message") != "welcome":
+        raise StreamEndedError("the cloud did not answer Hello with Welcome")
+    if not message.welcome.window:
+        raise StreamEndedError("the cloud's Welcome has a window of 0")
+    answer: pb.Welcome = message.welcome
+    return answer
+
+
+class _Stream:
+    """One stream after its Welcome: three loops over one call."""
+
+    def __init__(
+        self,
+        call: grpc.aio.StreamStreamCall,
+        spool: Spool,
+        meter: Meter,
+        state: LinkState,
+        expected: "dict[str, asyncio.Future[Outcome]]",
+    ) -> None:
+        self._call = call
+        self._spool = spool
+        self._meter = meter
+        self._state = state
+        self._expected = expected
+        self._seq = 0
+        """Everything up to here was read from the spool."""
+        self._ahead: deque[Pending] = deque()
+        self._returned = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._layers: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
+
+    # ---- up ---------------------------------------------------------------------------------------------------------
+
+    async def send(self) -> None:
+        """Frames in the order of their seq, as many as there are credits."""
+        while True:
+            while not self._ahead:
+                await self._read_ahead()
+            while len(self._state.in_flight) >= self._state.window:
+                self._returned.clear()
+                await self._returned.wait()
+            await self._send(self._ahead.popleft())
+
+    async def _read_ahead(self) -> None:
+        self._spool.fresh.clear()
+        frames = await self._spool.pending(self._seq, AHEAD, AHEAD_BYTES)
+        if frames:
+            self._ahead.extend(frames)
+            self._seq = frames[-1].seq
+        else:
+            await self._spool.fresh.wait()
+
+    async def _send(self, frame: Pending) -> None:
+        now = now_us()
+        if frame.seq > self._spool.tried and frame.expired(now):
+            self._end(frame, "expired", "older than its max_age before it was sent")
+            return
+        if len(frame.payload) > self._state.max_payload:
+            self._end(frame, "failed", "larger than the cloud takes", f"{len(frame.payload)} bytes")
+            return
+        self._spool.tried = max(self._spool.tried, frame.seq)
+        self._state.in_flight[frame.seq] = frame
+        await self._write(pb.IngestRequest(packet=self._packet(frame, now)))
+        self._meter.sent(len(frame.payload))
+
+    def _packet(self, frame: Pending, now: int) -> pb.Packet:
+        durable = self._spool.durable_us(frame.seq)
+        waited = {"queue": (now - (durable or frame.accepted_us)) / 1e3}
+        if durable is not None:
+            waited["spool"] = (durable - frame.accepted_us) / 1e3
+        self._meter.stages({"queue": waited["queue"]})
+        return pb.Packet(
+            seq=frame.seq,
+            frame_id=frame.frame_id,
+            camera=frame.camera,
+            captured_unix_us=frame.captured_us,
+            accepted_unix_us=frame.accepted_us,
+            sent_unix_us=now,
+            max_age_ms=frame.max_age_ms,
+            payload=frame.payload,
+            source_bytes=frame.source_bytes,
+            edge_ms=frame.timing | waited,
+            want_result=frame.frame_id in self._expected,
+        )
+
+    async def _write(self, message: pb.IngestRequest) -> None:
+        async with self._writing:  # gRPC allows one write at a time
+            await self._call.write(message)
+
+    # ---- down -------------------------------------------------------------------------------------------------------
+
+    async def receive(self) -> None:
+        """Acks, nacks, credits and requests, until the cloud ends the stream."""
+        handlers: dict[str, Callable[..., None]] = {
+            "ack": self._acked,
+            "nack": self._nacked,
+            "credit": self._credited,
+            "layer_request": self._layer_requested,
+        }
+        while (message := await self._call.read()) is not grpc.aio.EOF:
+            self._meter.received(message.ByteSize())
+            kind = message.WhichOneof("message")
+            if handler := handlers.get(kind or ""):
+                handler(getattr(message, kind))
+        raise StreamEndedError("the cloud ended the stream")
+
+    def _acked(self, ack: pb.Ack) -> None:
+        if (frame := self._state.in_flight.get(ack.seq)) is None:
+            return
+        self._meter.acked(frame.accepted_us)
+        found = tuple(Detection(d.label, d.score, (d.x1, d.y1, d.x2, d.y2)) for d in ack.detections)
+        self._end(frame, "done", outcome=Outcome(found))
+
+    def _nacked(self, nack: pb.Nack) -> None:
+        if (frame := self._state.in_flight.get(nack.seq)) is None:
+            return
+        reason = pb.NackReason.Name(nack.reason).removeprefix("NACK_REASON_").lower().replace("_", " ")
+        log.warning("the cloud refused a frame", frame_id=frame.frame_id, reason=reason, detail=nack.detail)
+        if nack.reason == pb.NACK_REASON_CORRUPT:
+            self._meter.corrupt()
+        if nack.reason == pb.NACK_REASON_EXPIRED:
+            self._end(frame, "expired", "older than its max_age in the cloud")
+        else:
+            self._end(frame, "failed", reason, nack.detail[:500])
+
+    def _end(
+        self, frame: Pending, state: str, reason: str = "", detail: str = "", outcome: Outcome | None = None
+    ) -> None:
+        waiter = self._expected.get(frame.frame_id)
+        self._state.in_flight.pop(frame.seq, None)
+        self._returned.set()
+        self._spool.finish(frame.seq, state, reason, detail, soon=waiter is not None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(outcome or Outcome(refusal=f"{state}: {reason}{': ' if detail else ''}{detail}"))
+
+    def _credited(self, credit: pb.Credit) -> None:
+        self._state.window = credit.window
+        self._returned.set()
+
+    # ---- pixels on demand -------------------------------------------------------------------------------------------
+
+    def _layer_requested(self, request: pb.LayerRequest) -> None:
+        # One place stays free for the request that is being answered, so this queue bounds memory as well.
+        with contextlib.suppress(asyncio.QueueFull):
+            self._layers.put_nowait(request)
+            return
+        self._meter.refused("layer requests")
+
+    async def answer_layers(self) -> None:
+        """Pictures from the ring, one at a time, between the frames."""
+        while True:
+            request = await self._layers.get()
+            reply = await self._reply(request)
+            self._meter.sent(len(reply.payload))
+            await self._write(pb.IngestRequest(layer_reply=reply))
+
+    async def _reply(self, request: pb.LayerRequest) -> pb.LayerReply:
+        if request.layer != "full":
+            return _gone(request, f"never kept: this edge has no layer {request.layer[:64]!r}, only 'full'")
+        kept = await self._spool.picture(request.frame_id)
+        if kept.gone:
+            return _gone(request, kept.gone)
+        return pb.LayerReply(
+            request_id=request.request_id, status=pb.LAYER_STATUS_OK, content_type=kept.content_type, payload=kept.data
+        )
+
+
+def _gone(request: pb.LayerRequest, why: str) -> pb.LayerReply:
+    return pb.LayerReply(request_id=request.request_id, status=pb.LAYER_STATUS_GONE, detail=why)
+
+
+def _sentence(errors: BaseException) -> str:
+    """What happened, in words, without the stack of a connection that was refused."""
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    if isinstance(errors, grpc.aio.AioRpcError):
+        return f"{errors.code().name}: {errors.details()}"
+    return str(errors) or type(errors).__name__
