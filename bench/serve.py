@@ -30,7 +30,7 @@ from common.types import STAGES
 from edge import picture
 from edge.front import Front
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 CAMERAS = 4
 WORKERS = 2
 SIZE = (640, 480)

@@ -2,7 +2,6 @@
 
 import sys
 
-from cloud.app import run
 from cloud.settings import load
 from common.errors import MidstreamError, SettingsError
 
@@ -10,7 +9,10 @@ from common.errors import MidstreamError, SettingsError
 def main() -> int:
     """Serve; 2 is the exit status of a bad setting, 1 of a cloud that cannot start."""
     try:
-        run(load())
+        settings = load()
+        from cloud.app import run  # after the settings, so that a bad one is said at once
+
+        run(settings)
     except MidstreamError as e:
         sys.stderr.write(f"midstream cloud: {e}\n")
         return 2 if isinstance(e, SettingsError) else 1

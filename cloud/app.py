@@ -6,7 +6,7 @@ until SIGTERM; then nothing accepted is lost and the process can exit with 0.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -66,26 +66,31 @@ class Cloud:
         )
         self.grpc_port = 0
 
-    async def start(self) -> None:
-        """Database first, then the networks, then the door. Raises MidstreamError."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Database first, then the networks, then the door; back in the reverse order. Raises MidstreamError."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        await self.store.open()
-        await asyncio.to_thread(self.engine.prepare, self.registry.current)
-        self.pipeline.start()
-        self.health = health.aio.HealthServicer()
-        self.server = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
-        stream_pb2_grpc.add_IngestServiceServicer_to_server(self.ingest, self.server)
-        stream_pb2_grpc.add_BundleServiceServicer_to_server(BundleService(self.registry), self.server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
-        for service in _SERVICES:
-            await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        self.grpc_port = self._bind()
-        await self.server.start()
-        write_port(self.settings.data_dir / "grpc.port", self.grpc_port)
-        log.info("cloud ready", grpc_port=self.grpc_port, bundle=repr(self.registry.current))
+        async with AsyncExitStack() as stack:
+            await self.store.open()
+            stack.push_async_callback(self.store.close)
+            await asyncio.to_thread(self.engine.prepare, self.registry.current)
+            self.pipeline.start()
+            stack.push_async_callback(self.pipeline.stop)
+            server = self._server()
+            self.grpc_port = self._bind(server)
+            await server.start()
+            stack.push_async_callback(server.stop, _LAST_WORDS_SECONDS)
+            for service in _SERVICES:
+                await self.health.set(service, health_pb2.HealthCheckResponse.SERVING)
+            stack.push_async_callback(self._drain)
+            write_port(self.settings.data_dir / "grpc.port", self.grpc_port)
+            log.info("cloud ready", grpc_port=self.grpc_port, bundle=repr(self.registry.current))
+            yield
+            self.hub.close()
+        log.info("cloud stopped", results=self.store.last_number)
 
-    async def stop(self) -> None:
-        """Take nothing more, finish what was taken, say so, go."""
+    async def _drain(self) -> None:
+        """Take nothing more, finish what was taken, say so."""
         await self.health.enter_graceful_shutdown()
         try:
             async with asyncio.timeout(self.settings.drain_seconds):
@@ -93,18 +98,22 @@ class Cloud:
                 await self.layers.drain()
         except TimeoutError:
             log.warning("stopping before all frames are settled; their edges will send them again")
-        await self.server.stop(_LAST_WORDS_SECONDS)
-        await self.pipeline.stop()
-        await self.store.close()
-        log.info("cloud stopped", results=self.store.last_number)
 
-    def _bind(self) -> int:
+    def _server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
+        stream_pb2_grpc.add_IngestServiceServicer_to_server(self.ingest, server)
+        stream_pb2_grpc.add_BundleServiceServicer_to_server(BundleService(self.registry), server)
+        self.health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        return server
+
+    def _bind(self, server: grpc.aio.Server) -> int:
         s = self.settings
         host = f"[{s.grpc_host}]" if ":" in s.grpc_host else s.grpc_host
         try:
-            return int(self.server.add_insecure_port(f"{host}:{s.grpc_port}"))
+            return int(server.add_insecure_port(f"{host}:{s.grpc_port}"))
         except RuntimeError as e:
-            raise MidstreamError(f"cannot listen on {host}:{s.grpc_port} (MIDSTREAM_CLOUD_GRPC_PORT): {e}") from e
+            raise MidstreamError(f"cannot listen on {host}:{s.grpc_port}; another port may be free") from e
 
 
 def build(settings: Settings) -> FastAPI:
@@ -113,12 +122,8 @@ def build(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await cloud.start()
-        try:
+        async with cloud.running():
             yield
-        finally:
-            cloud.hub.close()
-            await cloud.stop()
 
     app = FastAPI(title="Midstream cloud", version=_version(), lifespan=lifespan, redoc_url=None)
     app.state.cloud = cloud
@@ -152,6 +157,8 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(app: FastAPI, settings: Settings) -> None:
+    for name in ("http.port", "grpc.port"):
+        (settings.data_dir / name).unlink(missing_ok=True)  # left by one that was killed
     listener = listen(settings.http_host, settings.http_port)
 
     def listening(port: int) -> None:

@@ -75,6 +75,13 @@ class Layers:
         self._gone: OrderedDict[Wanted, str] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
 
+    def fetching(self, frame: str, layer: str) -> bool:
+        """Whether an edge that is still there has been asked, not too long ago."""
+        request = self._outstanding.get((frame, layer))
+        return (
+            request is not None and self._links.get(request.link.edge) is request.link and self._clock() < request.until
+        )
+
     def want(self, edge: str, frame: str, layer: str) -> Asked | Gone | Unavailable:
         """Somebody wants a layer that is not here."""
         wanted = (frame, layer)
@@ -83,8 +90,7 @@ class Layers:
         link = self._links.get(edge)
         if link is None:
             return Unavailable(f"edge {edge} is not connected")
-        request = self._outstanding.get(wanted)
-        if request and request.link is link and self._clock() < request.until:
+        if self.fetching(frame, layer):
             return Asked()
         self._forget_late()
         if len(self._outstanding) >= _MAX_OUTSTANDING:

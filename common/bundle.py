@@ -144,8 +144,11 @@ def parse_manifest(raw: bytes, expected: str | None = None) -> tuple[str, Manife
 def load(path: Path, side: Side, expected: str | None = None) -> Bundle:
     """The bundle in this folder, after verifying every file that `side` needs.
 
-    Raises BundleError naming the file, what was expected and what was found.
+    A folder named by a digest must have that digest even if none is `expected`. Raises BundleError naming the file,
+    what was expected and what was found.
     """
+    if expected is None and len(path.name) == 64:
+        expected = path.name
     digest, manifest = parse_manifest(_read(path / MANIFEST), expected)
     bundle = Bundle(path, digest, manifest)
     for name in bundle.names(side) if side != "both" else manifest.files:

@@ -1,4 +1,8 @@
-"""POST /v1/frames and what became of them."""
+"""POST /v1/frames and what became of them.
+
+A frame passes here some hundred times a second on a small machine, and FastAPI's way to a handler costs as much
+as coding the frame's features does. So POST is a bare ASGI endpoint; it is documented like the others.
+"""
 
 import asyncio
 import json
@@ -7,23 +11,28 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
+import structlog
 from fastapi import APIRouter, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from common.errors import FrameError
-from edge import problems
-from edge.body import declared_size, read_picture
+from common.errors import FrameError, MidstreamError
+from edge.body import Headers, declared_size, read_picture
 from edge.intake import new_shot
 from edge.parts import Parts, parts
+from edge.problems import SCHEMA, mistake, problem, refusal
 from edge.spool import Accepted
 from edge.uplink import Outcome
 
+PATH = "/v1/frames"
 MAX_WAIT_SECONDS = 30.0
-_CAMERA = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_KEY = re.compile(r"[\x20-\x7e]{1,128}")
+_CAMERA = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_KEY = re.compile(rb"[\x20-\x7e]{1,128}")
 _WAIT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|)")
 
+log = structlog.get_logger(__name__)
 router = APIRouter()
 
 
@@ -37,16 +46,21 @@ class Ask:
     wait: float
 
     @classmethod
-    def of(cls, request: Request) -> "Ask":
+    def of(cls, headers: Headers, query: bytes) -> "Ask":
         """Raises FrameError 422 naming the header or parameter."""
-        headers = request.headers
-        camera, key = headers.get("x-camera-id", "default"), headers.get("idempotency-key")
+        camera, key = headers.get(b"x-camera-id", b"default"), headers.get(b"idempotency-key")
         if not _CAMERA.fullmatch(camera):
             raise FrameError(422, "X-Camera-Id: 1 to 64 letters, digits, dots, dashes and underscores")
         if key is not None and not _KEY.fullmatch(key):
             raise FrameError(422, "Idempotency-Key: 1 to 128 printable ASCII characters")
-        captured, wait = headers.get("x-capture-time"), request.query_params.get("wait")
-        return cls(camera, instant_us(captured) if captured else None, key, seconds(wait) if wait else 0.0)
+        captured = headers.get(b"x-capture-time")
+        wait = parse_qs(query.decode("latin-1")).get("wait") if query else None
+        return cls(
+            camera.decode(),
+            instant_us(captured.decode("latin-1")) if captured else None,
+            key.decode() if key is not None else None,
+            seconds(wait[-1]) if wait else 0.0,
+        )
 
 
 def instant_us(text: str) -> int:
@@ -54,14 +68,18 @@ def instant_us(text: str) -> int:
     try:
         stamp = float(text)
     except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        stamp = moment.timestamp() if moment is not None and moment.tzinfo is not None else math.nan
+        stamp = _rfc3339_seconds(text)
     if not 0 <= stamp < 253402300800:  # the year 10000; NaN is no time either
         raise FrameError(422, "X-Capture-Time: RFC 3339 with a time zone (2026-05-01T12:00:00.5Z) or Unix seconds")
     return round(stamp * 1e6)
+
+
+def _rfc3339_seconds(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return math.nan
+    return moment.timestamp() if moment.tzinfo is not None else math.nan
 
 
 def seconds(text: str) -> float:
@@ -76,71 +94,40 @@ def rfc3339(us: int) -> str:
     return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_POST_DOCS: dict[str, Any] = {
-    "parameters": [
-        {"name": "X-Camera-Id", "in": "header", "schema": {"type": "string", "pattern": f"^{_CAMERA.pattern}$"}},
-        {
-            "name": "X-Capture-Time",
-            "in": "header",
-            "schema": {"type": "string"},
-            "description": "RFC 3339, Unix seconds",
-        },
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "schema": {"type": "string", "maxLength": 128},
-            "description": "Unique per camera. A repeat with the same picture gets the first answer's id.",
-        },
-        {
-            "name": "wait",
-            "in": "query",
-            "schema": {"type": "string", "example": "5s"},
-            "description": "Answer 200 with the detections if they come within this time.",
-        },
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            **{f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("jpeg", "png", "webp")},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    },
-}
+class PostFrame:
+    """The ASGI endpoint: take one picture. 202 means it is coded and on disk, and will reach the cloud."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, whatever happens."""
+        try:
+            response = await self._post(scope["app"].state.parts, scope, receive)
+        except MidstreamError as e:
+            response = refusal(e)
+        except Exception:
+            log.exception("a frame was not taken by mistake")
+            response = mistake()
+        await response(scope, receive, send)
+
+    async def _post(self, edge: Parts, scope: Scope, receive: Receive) -> Response:
+        headers = dict(scope["headers"])
+        ask, limit = Ask.of(headers, scope["query_string"]), edge.settings.max_body_bytes
+        expected: asyncio.Future[Outcome] | None = None
+        try:
+            with edge.intake.room(declared_size(headers, limit)):
+                data = await read_picture(scope, receive, headers, limit)
+                shot = new_shot(ask.camera, data, ask.captured_us, ask.idem_key)
+                if ask.wait and edge.uplink:
+                    expected = edge.uplink.expect(shot.frame_id)
+                accepted = await edge.intake.take(shot)
+                del data, shot  # on disk: not needed in memory while somebody waits
+            outcome = await _outcome(expected, ask.wait) if expected and not accepted.replay else None
+        finally:
+            if expected is not None:
+                expected.cancel()
+        return _answer(accepted, outcome)
 
 
-@router.post(
-    "/v1/frames",
-    status_code=202,
-    openapi_extra=_POST_DOCS,
-    responses={
-        202: {"description": "On disk; the result is on its way. Location says where to ask."},
-        200: {"description": "The same with `detections`, because they came within `wait`."},
-        **dict.fromkeys((400, 408, 413, 415, 422, 429, 502, 503), problems.SCHEMA),
-    },
-)
-async def post_frame(request: Request) -> Response:
-    """Take one picture. 202 means it is coded and on disk, and will reach the cloud."""
-    edge, ask = parts(request), Ask.of(request)
-    limit = edge.settings.max_body_bytes
-    expected: asyncio.Future[Outcome] | None = None
-    try:
-        with edge.intake.room(declared_size(request, limit)):
-            shot = new_shot(ask.camera, await read_picture(request, limit), ask.captured_us, ask.idem_key)
-            if ask.wait and edge.uplink:
-                expected = edge.uplink.expect(shot.frame_id)
-            accepted = await edge.intake.take(shot)
-            del shot  # the picture is on disk: not needed in memory while somebody waits
-        outcome = await _outcome(expected, ask.wait) if expected and not accepted.replay else None
-    finally:
-        if expected is not None:
-            expected.cancel()
-    return _answer(accepted, outcome)
+post_frame = PostFrame()
 
 
 async def _outcome(expected: "asyncio.Future[Outcome]", wait: float) -> Outcome | None:
@@ -157,27 +144,26 @@ def _answer(accepted: Accepted, outcome: Outcome | None) -> Response:
         "bytes": {"coded": accepted.coded_bytes, "source": accepted.source_bytes},
         "timing": accepted.timing,
     }
-    headers = {"Location": f"/v1/frames/{accepted.frame_id}"}
+    headers = {"Location": f"{PATH}/{accepted.frame_id}"}
     if accepted.replay:
         headers["Idempotent-Replay"] = "true"
     if outcome is None:
         return Response(json.dumps(body), 202, headers, "application/json")
     if outcome.refusal:
         detail = f"the frame was taken, but the cloud has no result for it: {outcome.refusal}"
-        return problems.problem(502, detail, headers=headers, id=accepted.frame_id)
+        return problem(502, detail, headers=headers, id=accepted.frame_id)
     body["detections"] = [{"label": d.label, "score": d.score, "box": d.box} for d in outcome.detections]
     return Response(json.dumps(body), 200, headers, "application/json")
 
 
-@router.get("/v1/frames/{frame_id}", responses={404: problems.SCHEMA})
+@router.get(f"{PATH}/{{frame_id}}", responses={404: SCHEMA})
 async def get_frame(frame_id: str, request: Request) -> dict[str, Any]:
     """The ledger's line: queued, done, expired, dropped or failed, and why."""
-    edge: Parts = parts(request)
+    edge = parts(request)
     record = await edge.spool.record(frame_id)
     if record is None:
-        raise FrameError(
-            404, f"no frame {frame_id[:64]!r} in the ledger; it keeps {edge.settings.ledger_max_rows} frames"
-        )
+        keeps = edge.settings.ledger_max_rows
+        raise FrameError(404, f"no frame {frame_id[:64]!r} in the ledger; it keeps {keeps} frames")
     return {
         "id": record.frame_id,
         "camera": record.camera,
@@ -191,3 +177,62 @@ async def get_frame(frame_id: str, request: Request) -> dict[str, Any]:
         "timing": record.timing,
         "picture": record.picture,
     }
+
+
+def _parameter(place: str, name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": place, "description": description, "schema": {"type": "string", **schema}}
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_ACCEPTED = {
+    "content": {
+        "application/json": {
+            "example": {
+                "id": "01970d5c-9a4e-7b6f-8f3e-2d1c0b9a8f7e",
+                "camera": "default",
+                "seq": 1,
+                "accepted_at": "2026-05-01T12:00:00.500000Z",
+                "bytes": {"coded": 1796, "source": 86455},
+                "timing": {"decode_picture": 1.0, "front": 4.9, "code": 0.1, "spool": 0.6},
+            }
+        }
+    }
+}
+DOCS: dict[str, Any] = {
+    "tags": ["frames"],
+    "summary": "Post Frame",
+    "description": "Take one picture. 202 means it is coded and on disk, and will reach the cloud.",
+    "operationId": "post_frame",
+    "parameters": [
+        _parameter("header", "X-Camera-Id", "`default` if missing.", pattern=f"^{_CAMERA.pattern.decode()}$"),
+        _parameter("header", "X-Capture-Time", "RFC 3339 or Unix seconds; now if missing."),
+        _parameter(
+            "header",
+            "Idempotency-Key",
+            "Unique per camera. A repeat with the same picture gets the first answer's id.",
+            maxLength=128,
+        ),
+        _parameter("query", "wait", "Answer 200 with the detections if they come within this time.", example="5s"),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/jpeg": _BINARY,
+            "image/png": _BINARY,
+            "image/webp": _BINARY,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    },
+    "responses": {
+        "202": {"description": "On disk; the result is on its way. Location says where to ask.", **_ACCEPTED},
+        "200": {"description": "The same with `detections`, because they came within `wait`.", **_ACCEPTED},
+        **dict.fromkeys(("400", "408", "413", "415", "422", "429", "502", "503"), SCHEMA),
+    },
+}
+"""OpenAPI's operation."""

@@ -2,31 +2,29 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.types import Lifespan
+from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import Lifespan, Receive, Scope, Send
 
 from common.bundle import Bundle
-from common.errors import FrameError, MidstreamError
 from common.telemetry import Metrics, setup_logging
 from edge import api, status
-from edge.body import Lingering
 from edge.bundles import Bundles, Cache
 from edge.encode import Encoder, OperatingPoints
-from edge.intake import Intake, NotNowError
+from edge.intake import Intake
 from edge.link import backoff, open_channel
 from edge.meter import Meter
 from edge.parts import Parts
-from edge.problems import MEDIA_TYPE, problem
+from edge.problems import install as install_problems
 from edge.server import bind, new_event_loop, serve
 from edge.settings import Settings
-from edge.spool import Limits, Spool, SpoolError
+from edge.spool import Limits, Spool
 from edge.uplink import Uplink
 
 log = structlog.get_logger(__name__)
@@ -51,20 +49,35 @@ def build(settings: Settings) -> FastAPI:
     return application(lifespan)
 
 
+class _Application(FastAPI):
+    """FastAPI with one way past it, for the request that comes for every frame."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == api.PATH and scope["method"] == "POST":
+            scope["app"] = self
+            await api.post_frame(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["paths"].setdefault(api.PATH, {})["post"] = api.DOCS
+        return document
+
+
 def application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The HTTP side; it finds the parts in `app.state.parts`."""
-    app = FastAPI(
+    app = _Application(
         title="Midstream edge",
         version=software(),
         lifespan=lifespan,
         description="Takes pictures, sends coded features to the cloud. Errors are application/problem+json.",
     )
+    # So that other methods are answered 405, and a client that asks first finds POST.
+    app.router.routes.append(Route(api.PATH, api.post_frame, methods=["POST"], include_in_schema=False))
     app.include_router(api.router, tags=["frames"])
     app.include_router(status.router, tags=["status"])
-    app.add_exception_handler(MidstreamError, _refused)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _broken)
+    install_problems(app)
     return app
 
 
@@ -81,6 +94,9 @@ async def _run(settings: Settings) -> None:
         app = application()
         app.state.parts = parts
         listener = bind(settings.http_host, settings.http_port)
+        # What is loaded now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         log.info("edge starts", edge_id=settings.edge_id, cloud=settings.cloud, spool=repr(parts.spool))
         await serve(app, listener, settings.data_dir / "http.port", lambda: drain(parts))
     log.info("edge stopped")
@@ -152,33 +168,3 @@ async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> AsyncIte
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    """MidstreamError: a refusal with a status of its own, or a part that cannot be used now."""
-    if isinstance(error, NotNowError):
-        return problem(error.status, str(error), error.kind, {"Retry-After": str(error.retry_after)})
-    if isinstance(error, FrameError):
-        answer = problem(error.status, str(error))
-        if error.status not in (408, 413):
-            return answer
-        return Lingering(answer.body, error.status, media_type=MEDIA_TYPE)
-    if isinstance(error, SpoolError):
-        return problem(503, str(error), headers={"Retry-After": "5"})
-    raise error
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is"
-    return problem(error.status_code, detail, headers=error.headers)
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    errors = [{"at": "/".join(map(str, e["loc"])), "detail": e["msg"]} for e in error.errors()]
-    return problem(422, "; ".join(f"{e['at']}: {e['detail']}" for e in errors), errors=errors)
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    return problem(500, "the edge made a mistake; its log says which")

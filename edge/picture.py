@@ -23,6 +23,7 @@ MAX_SIDE = 65535
 MAX_SCANS = 100
 """Of a progressive JPEG. Encoders write about ten; each costs the decoder a pass over the whole picture."""
 LARGE_PIXELS = 4_000_000
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _ORIENTATION = 0x0112
 _large = threading.Lock()
 """Held while a large picture is whole in memory, so that there is one at a time."""
@@ -98,7 +99,7 @@ def _jpeg_header(data: bytes) -> Header:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            if data.count(b"\xff\xda") > MAX_SCANS:
+            if marker in _PROGRESSIVE and data.count(b"\xff\xda") > MAX_SCANS:
                 raise FrameError(422, f"the JPEG has more than {MAX_SCANS} scans; send it with fewer")
             return Header("jpeg", width, height, orientation, components in (1, 3))
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":

@@ -96,19 +96,19 @@ class _BoundedHead(HttpToolsProtocol):
     _head = 0
     """Bytes received since the last head was complete, while in a head."""
     _in_head = True
-    _completed = False
+    _moved = False
 
     def data_received(self, data: bytes) -> None:
-        self._completed = False
+        self._moved = False
         super().data_received(data)
-        self._head = 0 if self._completed or not self._in_head else self._head + len(data)
+        self._head = 0 if self._moved or not self._in_head else self._head + len(data)
         if self._head > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"the head of the request is longer than {MAX_HEAD_BYTES} bytes")
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._completed = False, True
+        self._in_head, self._moved = False, True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        self._in_head = self._moved = True  # what came with the end of a body is no head
         super().on_message_complete()

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from common import bundle as bundles
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def verify(path: Path) -> None:

@@ -25,7 +25,7 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
 app.add_typer(train_app, name="train")
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[Optional[Path], typer.Option("--json", help="Also write the figures to this file.")]  # noqa: UP045
 Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, with less precision.")]
@@ -39,7 +39,7 @@ class MissingPartError(MidstreamError):
 
 @contextlib.contextmanager
 def part(extra: str) -> Iterator[None]:
-    """Import inside this: a package that is not installed becomes a sentence naming the extra to install."""
+    """Import and run inside this: a package that is not installed becomes a sentence naming the extra to install."""
     try:
         yield
     except ModuleNotFoundError as e:
@@ -88,27 +88,28 @@ def demo(
     """Start a cloud and an edge here, send real frames, show what came of them."""
     with part("edge,cloud,demo"):
         from midstream import demo as it
-    raise typer.Exit(it.run(once=once, frames=frames))
+
+        raise typer.Exit(it.run(once=once, frames=frames))
 
 
 @app.command()
 def edge() -> None:
     """Run the edge service. Settings are environment variables: MIDSTREAM_CLOUD=host:port and MIDSTREAM_EDGE_*."""
     with part("edge"):
+        from edge import app as it
         from edge.settings import load
 
-        from edge import app as it
-    it.run(load())
+        it.run(load())
 
 
 @app.command()
 def cloud() -> None:
     """Run the cloud service. Settings are environment variables: MIDSTREAM_CLOUD_*."""
     with part("cloud"):
+        from cloud import app as it
         from cloud.settings import load
 
-        from cloud import app as it
-    it.run(load())
+        it.run(load())
 
 
 @app.command()
@@ -122,7 +123,8 @@ def send(
     """Send pictures or a video to an edge."""
     with part("demo"):
         from midstream import send as it
-    raise typer.Exit(it.run(path, edge, camera, wait, limit))
+
+        raise typer.Exit(it.run(path, edge, camera, wait, limit))
 
 
 @app.command()
@@ -137,7 +139,8 @@ def results(
     """Ask a cloud for its newest results."""
     with part("demo"):
         from midstream import results as it
-    raise typer.Exit(it.run(cloud, camera, label, min_score, limit, jsonl))
+
+        raise typer.Exit(it.run(cloud, camera, label, min_score, limit, jsonl))
 
 
 @bundle_app.command("show")
@@ -165,7 +168,8 @@ def bundle_build(
     """Make a bundle of an exported detector: calibrate, measure the operating points, write, verify."""
     with part("train,bench"):
         from train import bundle as it
-    it.build(export, out, quick=quick)
+
+        it.build(export, out, quick=quick)
 
 
 @bench_app.command("codec")
@@ -173,7 +177,8 @@ def bench_codec(json: Json = None, quick: Quick = False) -> None:
     """Bits and speed of the feature codec beside general coders, on the same data in the same run."""
     with part("bench"):
         from bench import codec as it
-    it.run(quick=quick, json_path=json)
+
+        it.run(quick=quick, json_path=json)
 
 
 @bench_app.command("detector")
@@ -185,7 +190,8 @@ def bench_detector(
     """Accuracy of the embedded detector beside NanoDet-m on the same photos."""
     with part("bench"):
         from bench import detector as it
-    it.run(bundle_dir=bundle, quick=quick, json_path=json)
+
+        it.run(bundle_dir=bundle, quick=quick, json_path=json)
 
 
 @bench_app.command("serve")
@@ -193,7 +199,8 @@ def bench_serve(json: Json = None, quick: Quick = False) -> None:
     """Frames per second and latency of edge + cloud beside one process doing the same work."""
     with part("edge,cloud,bench"):
         from bench import serve as it
-    it.run(quick=quick, json_path=json)
+
+        it.run(quick=quick, json_path=json)
 
 
 @train_app.command("detector")
@@ -206,4 +213,5 @@ def train_detector(
     """Train the embedded detector; stop it at any time and go on with --resume."""
     with part("train"):
         from train.recipes import detector as it
-    it.main(out, steps, resume=resume, threads=threads)
+
+        it.main(out, steps, resume=resume, threads=threads)

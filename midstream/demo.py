@@ -22,7 +22,7 @@ from midstream import frames
 from midstream.results import describe
 from midstream.send import post
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 PHOTOS = 24
 VIDEO_FRAMES = 24
 ORDINARY_JPEG_QUALITY = 75
@@ -78,7 +78,7 @@ def send_all(stand: Stand, source: Iterable[frames.SourceFrame]) -> Tally:
         httpx.Client(base_url=stand.cloud.url) as cloud,
     ):
         console.print(
-            f"[dim]{'frame':26}{'sent':>8}{'as JPEG':>10}{'took':>9}   detections (score ≥ .30), stages in ms[/]"
+            f"[dim]{'frame':28}{'sent':>8}{'as JPEG':>10}{'took':>9}   detections (score ≥ .30); stages in ms below[/]"
         )
         for frame in source:
             answer = post(edge, frame, wait=WAIT_S)
@@ -107,10 +107,19 @@ def one(frame: frames.SourceFrame, row: dict[str, Any], tally: Tally) -> None:
     tally.jpeg.append(jpeg_bytes(frame.data))
     tally.latency.append(took)
     tally.found += sum(d["score"] >= 0.3 for d in row["detections"])
-    stages = " ".join(f"{s} {row['timing'][s]:.1f}" for s in STAGES if row["timing"].get(s, 0) >= 0.05)
     console.print(
-        f"{frame.name[:25]:26}{tally.coded[-1]:>8,}{tally.jpeg[-1]:>10,}{took:>6.0f} ms   "
-        f"[bold]{describe(row['detections'])}[/]\n[dim]{'':56}{stages}[/]"
+        f"{frame.name[:27]:28}{tally.coded[-1]:>8,}{tally.jpeg[-1]:>10,}{took:>6.0f} ms   "
+        f"[bold]{describe(row['detections'])}[/]\n[dim]{'':4}{waterfall(row['timing'])}[/]"
+    )
+
+
+def waterfall(timing: dict[str, float]) -> str:
+    """The stages in order with their milliseconds, edge, wire and cloud set apart."""
+    cut = STAGES.index("wire")
+    parts = {"edge": STAGES[:cut], "": ("wire",), "cloud": STAGES[cut + 1 :]}
+    return "  ·  ".join(
+        f"{name} " * bool(name) + ", ".join(f"{s} {timing[s]:.1f}" for s in stages if s in timing)
+        for name, stages in parts.items()
     )
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from common.errors import MidstreamError
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 _PAGE = 500
 
 

@@ -11,7 +11,7 @@ from common.errors import MidstreamError
 from midstream import frames
 from midstream.results import describe
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 PATIENCE_S = 30.0
 """How long an edge may answer 429 or 503 before a frame is given up."""
 

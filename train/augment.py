@@ -10,10 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.geometry import GREY
-from train.photos import Photos
+from train.photos import Photo, Photos
 
-ALONE, QUARTER = (0.55, 1.5), (0.8, 2.0)
-"""How far a photo is zoomed, relative to just fitting in: alone, and in a quarter of a mosaic."""
+FIT = (0.7, 1.6)
+"""How far a photo is zoomed, relative to just fitting in, when no object says otherwise."""
+AIMED = 0.6
+"""The share of photos zoomed so that one object, drawn at random, gets a size drawn at random."""
+OBJECT = (14.0, 220.0)
+"""That size: the root of the box's area in network pixels. The photos' own objects are mostly tiny."""
+ZOOM = (0.5, 4.0)
+"""How far an object may zoom its photo, relative to just fitting in."""
 STRETCH = 0.15
 SHOWN = 0.3
 """A box of which less remains in the picture is left alone."""
@@ -35,7 +41,7 @@ def batch(photos: Photos, rng: np.random.Generator, count: int, size: int, mosai
         if rng.random() < mosaics:
             found = mosaic(photos, rng, pixels[number])
         else:
-            found = place(photos, rng, pixels[number], ALONE)
+            found = place(photos, rng, pixels[number])
         pixels[number] = colour(rng, pixels[number])
         boxes.append(np.insert(found, 0, number, 1))
     return Batch(pixels, np.concatenate(boxes))
@@ -47,26 +53,42 @@ def mosaic(photos: Photos, rng: np.random.Generator, canvas: NDArray[np.uint8]) 
     mx, my = (int(v) for v in rng.uniform(0.3, 0.7, 2) * size)
     found = []
     for x0, y0, x1, y1 in ((0, 0, mx, my), (mx, 0, size, my), (0, my, mx, size), (mx, my, size, size)):
-        boxes = place(photos, rng, canvas[y0:y1, x0:x1], QUARTER)
+        boxes = place(photos, rng, canvas[y0:y1, x0:x1])
         found.append(boxes + np.array([x0, y0, x0, y0, 0, 0], np.float32))
     return np.concatenate(found)
 
 
-def place(
-    photos: Photos, rng: np.random.Generator, canvas: NDArray[np.uint8], zoom: tuple[float, float]
-) -> NDArray[np.float32]:
+def place(photos: Photos, rng: np.random.Generator, canvas: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Draw a random photo into `canvas` [H,W,3], scaled, stretched, shifted, perhaps mirrored; return its boxes."""
     photo = photos.draw(rng)
     (height, width), (ph, pw) = canvas.shape[:2], photo.pixels.shape[:2]
-    scale = min(height / ph, width / pw) * np.exp(rng.uniform(*np.log(zoom)))
+    scale, (cx, cy) = aim(photo, rng, width, height)
     stretch = np.exp(rng.uniform(-STRETCH, STRETCH))
     sx, sy = scale * stretch, scale / stretch
-    # The photo slides freely: inside the canvas where it is smaller, over its edges where it is larger.
-    dx, dy = rng.uniform(0, 1) * (width - pw * sx), rng.uniform(0, 1) * (height - ph * sy)
+    dx, dy = slide(rng, width, pw * sx, cx * sx), slide(rng, height, ph * sy, cy * sy)
     if rng.random() < 0.5:
-        sx, dx = -sx, dx + pw * sx
+        sx, dx = -sx, width - dx
     canvas[:] = warp(photo.pixels, (sx, sy, dx, dy), width, height)
     return move(photo.boxes, (sx, sy, dx, dy), width, height)
+
+
+def aim(photo: Photo, rng: np.random.Generator, width: int, height: int) -> tuple[float, tuple[float, float]]:
+    """Return a scale for `photo` and the point (x, y) of it that must be seen on a `width` x `height` canvas."""
+    ph, pw = photo.pixels.shape[:2]
+    fit = min(height / ph, width / pw)
+    sure = photo.boxes[photo.boxes[:, 5] > 0]
+    if not len(sure) or rng.random() > AIMED:
+        return fit * np.exp(rng.uniform(*np.log(FIT))), (rng.uniform(0, pw), rng.uniform(0, ph))
+    x1, y1, x2, y2 = sure[rng.integers(len(sure)), :4].astype(float)
+    wanted = np.exp(rng.uniform(*np.log(OBJECT)))
+    scale = min(wanted / np.sqrt((x2 - x1) * (y2 - y1)), 1.1 * width / (x2 - x1), 1.1 * height / (y2 - y1))
+    return float(np.clip(scale, ZOOM[0] * fit, ZOOM[1] * fit)), ((x1 + x2) / 2, (y1 + y2) / 2)
+
+
+def slide(rng: np.random.Generator, room: float, length: float, point: float) -> float:
+    """Return where a photo of `length` starts in a `room`, so that its `point` is seen and no room is wasted."""
+    start = rng.uniform(0.15, 0.85) * room - point
+    return float(np.clip(start, min(0, room - length), max(0, room - length)))
 
 
 def warp(

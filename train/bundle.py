@@ -17,7 +17,7 @@ from common.codec.container import Container, pack, unpack
 from common.geometry import Detections
 from train.macs import multiply_adds
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 VERSION = "0.1.0"
 LEVELS = (2, 3, 4, 5, 6, 8, 12, 16)
 DEFAULT_LEVELS = 4

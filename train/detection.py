@@ -23,7 +23,7 @@ class Schedule:
     """From here on the input has the last of `sizes` only, and few mosaics."""
     plain_from: float = 0.9
     """From here on there are no mosaics: what is learned last is what will be seen."""
-    mosaics: tuple[float, float, float] = (0.6, 0.3, 0.0)
+    mosaics: tuple[float, float, float] = (0.5, 0.25, 0.0)
     coded_from: float = 0.25
     """From here on every other batch passes a coarse codec at the cut."""
     levels: tuple[int, int] = (3, 16)

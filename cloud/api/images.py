@@ -35,10 +35,14 @@ def router(store: Store, layers: Layers) -> APIRouter:
         """The picture as the edge received it. It is fetched when somebody asks: 202 until it is here."""
         if layer not in LAYERS:
             raise not_found(f"There is no layer {layer!r}; there is {', '.join(LAYERS)}.")
+        # Looked at first: what is being fetched now may arrive just after the store said that it is not there.
+        fetching = layers.fetching(id.lower(), layer)
         picture = await store.picture(id.lower(), layer)
         if picture:
             return _shown(picture, if_none_match)
         row = await find(store, id)
+        if fetching:
+            return _pending(row.edge)
         state = layers.want(row.edge, row.id, layer)
         if isinstance(state, Gone):
             raise Problem(410, "pixels-gone", f"Layer {layer} of frame {row.id} is gone: {state.reason}.")

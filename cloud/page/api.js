@@ -42,6 +42,8 @@ export const cameras = async () => (await json("v1/cameras")).cameras;
 // filter: camera, label, min_score, limit, cursor; what is empty is left out.
 export const results = (filter, signal) => json("v1/results", {params: filter, signal});
 
+export const result = (frame) => json(`v1/frames/${encodeURIComponent(frame)}`);
+
 const PATIENCE_MS = 60_000;
 
 // The picture of one frame, once its edge has sent it: 202 says "asked for, come back after Retry-After".

@@ -19,12 +19,12 @@ export class CameraCard {
   #online = true;
   #onScreen = true;
 
-  constructor(name) {
-    this.name = name;
+  constructor({camera, edge}) {
     this.element = template.content.firstElementChild.cloneNode(true);
-    this.element.setAttribute("aria-label", `Camera ${name}`);
+    this.element.setAttribute("aria-label", `Camera ${camera}`);
     this.parts = parts(this.element);
-    this.parts.name.textContent = name;
+    this.parts.name.textContent = camera;
+    this.parts.edge.textContent = camera === edge ? "" : `via ${edge}`;
     this.bytes = new Meter(this.parts.bytes);
     this.latency = new Meter(this.parts.latency);
     this.waterfall = new Waterfall(this.parts.waterfall);
@@ -34,8 +34,7 @@ export class CameraCard {
   }
 
   // What /v1/cameras says of it.
-  know({edge, online}) {
-    this.edge = edge;
+  know({online}) {
     this.#online = online;
     repaint(this);
   }
@@ -43,10 +42,16 @@ export class CameraCard {
   // False for a result it has already.
   add(result) {
     if (!this.history.add(result)) return false;
-    this.edge = result.edge;
     this.#online = true;
     if (this.#onScreen) this.#follow();
     return true;
+  }
+
+  // The least score that is shown.
+  set least(score) {
+    this.viewer.least = score;
+    repaint(this.viewer);
+    repaint(this);
   }
 
   // Shows one frame, still, until "back to live".
@@ -70,13 +75,13 @@ export class CameraCard {
     const {result} = this.viewer;
     const {latest} = this.history;
     if (!result || !latest) return;
-    const {name, edge, lamp, seen} = this.parts;
-    say(edge, this.edge === name.textContent ? "" : `via ${this.edge}`);
+    const {lamp, seen} = this.parts;
     lamp.dataset.online = this.#online;
     say(seen, `${this.#online ? "" : "offline, "}${ago(now() - Date.parse(latest.stored_at))}`);
     this.#measure(latest);
     this.waterfall.show(result.timing);
-    this.found.show(result.detections);
+    const {detections} = this.viewer;
+    this.found.show(detections, result.detections.length - detections.length);
     this.viewer.describe();
   }
 

@@ -19,8 +19,10 @@ export class DetectionList {
     return this.#rows.findIndex((row) => row.item.contains(element));
   }
 
-  show(detections) {
-    say(this.heading, detections.length ? `${detections.length} found` : "Nothing found");
+  // weaker: how many more there are that score too little to be shown.
+  show(detections, weaker) {
+    const found = detections.length ? `${detections.length} found` : "Nothing found";
+    say(this.heading, weaker ? `${found}, ${weaker} weaker not shown` : found);
     while (this.#rows.length < Math.min(detections.length, SHOWN)) this.#rows.push(this.#row());
     this.#rows.forEach((row, index) => this.#fill(row, detections[index]));
   }

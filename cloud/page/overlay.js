@@ -15,16 +15,17 @@ const GROUNDS = {
   picture: {lightness: 0.83, ink: "#0b1214", halo: "rgb(0 0 0 / 0.55)", fill: 0},
 };
 
+// across, down: the picture's size in pixels, which the boxes are given in.
 // ground: "light" | "dark" | "picture"; pointed: index of the detection to lift out, or -1.
-export function drawOverlay(canvas, result, ground, pointed = -1) {
+export function drawOverlay(canvas, {width: across, height: down, detections}, ground, pointed = -1) {
   const pen = sized(canvas);
-  const width = canvas.clientWidth;
-  const scale = {x: width / result.width, y: canvas.clientHeight / result.height};
-  const marks = result.detections.map((detection, index) => mark(detection, index, scale, pointed));
+  const {clientWidth: width, clientHeight: height} = canvas;
+  const scale = {x: width / across, y: height / down};
+  const marks = detections.map((detection, index) => mark(detection, index, scale, pointed));
   const look = GROUNDS[ground];
   for (const one of [...marks].sort((a, b) => area(b) - area(a))) drawBox(pen, one, look);
   const placed = [];
-  for (const one of [...marks].sort(byPrecedence)) drawTag(pen, one, look, placed, width, canvas.clientHeight);
+  for (const one of [...marks].sort(byPrecedence)) drawTag(pen, one, look, placed, marks, {width, height});
 }
 
 // The canvas cleared, its backing store in device pixels, its pen in CSS pixels.
@@ -69,30 +70,40 @@ function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
   pen.stroke();
 }
 
-// A tag names its box, with the score where the box is wide enough for both. It takes the first free place of four: above, inside at the top, below, inside at the bottom. Where all are taken
-// the box stays without one (the list beside the frame names everything).
-function drawTag(pen, {detection, x, y, width, height, lifted, faded}, look, placed, frameWidth, frameHeight) {
+// A tag names its box, with the score where the box is wide enough for both, and never hides another tag or a small box.
+// Where there is no such place the box stays without one: the list beside the frame names everything.
+function drawTag(pen, one, look, placed, marks, frame) {
+  const {detection, x, y, width, lifted, faded} = one;
   pen.font = FONT;
   const space = (text) => Math.ceil(pen.measureText(text).width) + 2 * TAG_PADDING;
   const name = detection.label.length > LONGEST ? `${detection.label.slice(0, LONGEST - 1)}…` : detection.label;
   const whole = `${name} ${score(detection.score)}`;
   const text = lifted || space(whole) <= width ? whole : name;
-  const tag = {width: space(text), height: TAG_HEIGHT};
-  tag.x = Math.max(0, Math.min(x - 1, frameWidth - tag.width));
-  const heights = [y - TAG_HEIGHT - 1, y + 1, y + height + 1, y + height - TAG_HEIGHT - 1];
-  const free = heights.find((top) => top >= 0 && top + TAG_HEIGHT <= frameHeight && !placed.some((other) => meet({...tag, y: top}, other)));
-  if (free === undefined && !lifted) return;
-  tag.y = free ?? Math.max(0, y);
-  placed.push(tag);
+  const tag = {x: Math.max(0, Math.min(x - 1, frame.width - space(text))), y, width: space(text), height: TAG_HEIGHT};
+  const place = places(one, tag, placed, marks, frame)[0] ?? (lifted && {...tag, y: Math.max(0, y)});
+  if (!place) return;
+  placed.push(place);
   pen.globalAlpha = faded ? 0.3 : 1;
   pen.fillStyle = colour(detection.label, look.lightness);
   pen.beginPath();
-  pen.roundRect(tag.x, tag.y, tag.width, tag.height, 4);
+  pen.roundRect(place.x, place.y, place.width, place.height, 4);
   pen.fill();
   pen.fillStyle = look.ink;
   pen.textBaseline = "middle";
-  pen.fillText(text, tag.x + TAG_PADDING, tag.y + TAG_HEIGHT / 2 + 0.5);
+  pen.fillText(text, place.x + TAG_PADDING, place.y + TAG_HEIGHT / 2 + 0.5);
 }
+
+// Where a tag may be: above its box, inside at the top, below, inside at the bottom.
+function places(one, tag, placed, marks, frame) {
+  const {y, height} = one;
+  return [y - TAG_HEIGHT - 1, y + 1, y + height + 1, y + height - TAG_HEIGHT - 1]
+    .filter((top) => top >= 0 && top + TAG_HEIGHT <= frame.height)
+    .map((top) => ({...tag, y: top}))
+    .filter((place) => !placed.some((other) => meet(place, other)))
+    .filter((place) => !marks.some((mark) => isSmall(mark) && meet(place, mark)));
+}
+
+const isSmall = ({width, height}) => Math.min(width, height) < 2 * TAG_HEIGHT;
 
 const meet = (a, b) =>
   a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;

@@ -3,36 +3,54 @@
 
 import * as api from "./api.js";
 import {CameraCard} from "./camera-card.js";
-import {count} from "./format.js";
+import {count, score} from "./format.js";
 import {follow} from "./events.js";
 import {repaint} from "./repaint.js";
 import {ResultsTable} from "./results-table.js";
-import {Totals} from "./totals.js";
+import {Rate, Totals} from "./totals.js";
 
 const MOST_CARDS = 48;
-const SEED = 100;
+const RECALLED = 100;
 const REFRESH_MS = 10_000;
 const TICK_MS = 1000;
 
 const at = (id) => document.getElementById(id);
 const cards = new Map();
 const totals = new Totals(at("totals"), cards);
-const table = new ResultsTable(at("results"), {onHold: (result) => cards.get(result.camera)?.hold(result)});
+const table = new ResultsTable(at("results"), {onHold: hold});
 
-function card(name) {
+// Two edges may each have a camera of one name.
+const key = ({camera, edge}) => `${camera}/${edge}`;
+
+// The card of a result's camera, made when it is first heard of; undefined when there are too many.
+function card(result) {
+  const name = key(result);
   if (cards.has(name) || cards.size >= MOST_CARDS) return cards.get(name);
-  const made = new CameraCard(name);
+  const made = new CameraCard(result);
+  made.least = least();
   cards.set(name, made);
-  const after = [...cards.keys()].sort().indexOf(name);
-  at("cameras").insertBefore(made.element, at("cameras").children[after] ?? null);
-  table.cameras([name]);
+  const place = [...cards.keys()].sort().indexOf(name);
+  at("cameras").insertBefore(made.element, at("cameras").children[place] ?? null);
+  table.cameras([result.camera]);
   at("empty").hidden = true;
-  at("results").hidden = false;
+  at("live").hidden = at("results").hidden = false;
   return made;
 }
 
+// A row of the table has the detections that were asked for; its frame has them all.
+async function hold(row) {
+  cards.get(key(row))?.hold(await api.result(row.id).catch(() => row));
+}
+
+const least = () => Number(at("least").value);
+
+function showFrom() {
+  at("least-told").textContent = score(least());
+  for (const one of [table, ...cards.values()]) one.least = least();
+}
+
 function arrived(result) {
-  card(result.camera)?.add(result);
+  card(result)?.add(result);
   totals.rate.add(Date.parse(result.stored_at));
   table.add(result);
   repaint(totals);
@@ -44,7 +62,7 @@ async function refresh() {
     alarm("");
     known.sort((a, b) => (a.last_seen < b.last_seen ? 1 : -1));
     for (const camera of known) {
-      const shown = card(camera.camera);
+      const shown = card(camera);
       if (camera.last_result) shown?.add(camera.last_result);
       shown?.know(camera);
     }
@@ -71,11 +89,20 @@ function linked(state) {
   at("link-word").textContent = state;
 }
 
+async function recall() {
+  const past = await api.results({limit: RECALLED}).catch(() => ({results: []}));
+  for (const result of past.results.reverse()) card(result)?.add(result);
+}
+
+function opened() {
+  totals.rate = new Rate();
+  return Promise.all([recall(), refresh(), table.load()]);
+}
+
 // The past before the present: a history only takes what is newer than its latest.
 async function begin() {
-  const past = await api.results({limit: SEED}).catch(() => ({results: []}));
-  for (const result of past.results.reverse()) card(result.camera)?.add(result);
-  follow({onResult: arrived, onState: linked, onOpen: () => Promise.all([refresh(), table.load()])});
+  await recall();
+  follow({onResult: arrived, onState: linked, onOpen: opened});
 }
 
 async function copyCommand() {
@@ -89,6 +116,8 @@ async function copyCommand() {
 }
 
 at("copy").addEventListener("click", copyCommand);
-setInterval(refresh, REFRESH_MS);
+at("least").addEventListener("input", showFrom);
+showFrom();
+setInterval(() => document.hidden || refresh(), REFRESH_MS);
 setInterval(() => [totals, ...cards.values()].forEach(repaint), TICK_MS);
 begin();

@@ -28,10 +28,12 @@ export class ResultsTable {
   #length = PAGE;
   #labels = new Set();
   #loading = new AbortController();
+  #loaded = false;
   #paused = false;
   #touched = false;
+  least = 0;
 
-  // onHold(result): somebody wants that frame shown.
+  // onHold(result): somebody wants that frame shown. least: the least score that is named, unless the filter says.
   constructor(root, {onHold}) {
     Object.assign(this, {root, onHold, body: root.querySelector("tbody"), note: root.querySelector("#results-note")});
     this.form = root.querySelector("#filter");
@@ -94,17 +96,26 @@ export class ResultsTable {
     }
   }
 
-  // From the beginning, by the filter as it stands.
+  // From the beginning, by the filter as it stands. What happens meanwhile waits, and joins what is loaded.
   async load() {
     const {camera, label, min_score} = this.form.elements;
     this.#filter = {camera: camera.value, label: label.value.trim(), min_score: Number(min_score.value)};
-    this.#loading.abort();
-    this.#loading = new AbortController();
-    const page = await this.#fetch({});
-    if (!page) return;
-    this.#length = PAGE;
     this.#fresh = [];
-    this.#newest = page.results[0] ?? null;
+    this.#newest = null;
+    this.#loading.abort();
+    const loading = (this.#loading = new AbortController());
+    this.#loaded = false;
+    const page = await this.#fetch({});
+    if (loading !== this.#loading) return;
+    this.#loaded = true;
+    if (page) this.#begin(page);
+  }
+
+  #begin(page) {
+    const [newest = null] = page.results;
+    this.#fresh = this.#fresh.filter((result) => !newest || isNewer(result, newest));
+    this.#newest = this.#fresh[0] ?? newest;
+    this.#length = PAGE;
     this.body.replaceChildren();
     this.#append(page);
   }
@@ -135,7 +146,7 @@ export class ResultsTable {
   }
 
   draw() {
-    if (!this.still && this.#fresh.length) {
+    if (this.#loaded && !this.still && this.#fresh.length) {
       this.body.prepend(...this.#fresh.map((result) => this.#row(result)));
       this.#fresh = [];
       while (this.body.rows.length > this.#length) this.body.rows[this.#length].remove();
@@ -151,6 +162,12 @@ export class ResultsTable {
     return this.#touched ? "Held still while you are on it." : "";
   }
 
+  // Those that were asked for, as the API too shows them.
+  #matching({detections}) {
+    const {label, min_score} = this.#filter;
+    return detections.filter((one) => one.score >= (min_score || this.least) && (!label || one.label === label));
+  }
+
   #row(result) {
     const row = document.getElementById("result-row").content.firstElementChild.cloneNode(true);
     const cells = parts(row);
@@ -158,7 +175,7 @@ export class ResultsTable {
     cells.time.title = `Hold this frame on its camera\n${result.captured_at}`;
     cells.time.addEventListener("click", () => this.onHold(result));
     cells.camera.textContent = result.camera;
-    cells.found.append(...chips(result.detections, this.#filter));
+    cells.found.append(...chips(this.#matching(result)));
     cells.bytes.textContent = bytes(result.bytes.coded);
     cells.share.textContent = share(result.bytes.coded, result.bytes.source);
     cells.latency.textContent = milliseconds(latency(result));
@@ -166,14 +183,14 @@ export class ResultsTable {
   }
 }
 
-// One chip a label: its colour, how many, the best score. The label asked for comes first.
-function chips(detections, {label: wanted}) {
+// One chip a label: its colour, how many, the best score.
+function chips(detections) {
   const best = new Map();
   for (const {label, score: value} of detections) {
     const known = best.get(label) ?? {label, many: 0, value: 0};
     best.set(label, {label, many: known.many + 1, value: Math.max(known.value, value)});
   }
-  const sorted = [...best.values()].sort((a, b) => (b.label === wanted) - (a.label === wanted) || b.value - a.value);
+  const sorted = [...best.values()].sort((a, b) => b.value - a.value);
   const shown = sorted.slice(0, NAMED).map(chip);
   if (sorted.length > NAMED) shown.push(word("more", `+${sorted.length - NAMED}`));
   return shown.length ? shown : [word("more", "nothing")];

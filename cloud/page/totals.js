@@ -34,7 +34,7 @@ export class Totals {
   every = 250;
   rate = new Rate();
 
-  // cards: a Map of camera name to CameraCard.
+  // cards: a Map whose values are CameraCards.
   constructor(root, cards) {
     Object.assign(this, {root, cards, parts: parts(root)});
   }

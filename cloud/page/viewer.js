@@ -1,6 +1,6 @@
 // One camera's frame: boxes over nothing while live; held still, with its picture beneath, when somebody asks to look.
 
-import {picture} from "./api.js";
+import {picture, Problem} from "./api.js";
 import {bytes, count, score, time} from "./format.js";
 import {drawOverlay} from "./overlay.js";
 import {parts, say} from "./parts.js";
@@ -28,13 +28,13 @@ const BUTTONS = {live: "Show pixels", held: "Show pixels", refused: "Try again"}
 
 const named = (result) => `Frame ${count(result.number)}, ${time(result.captured_at)}`;
 
-const reason = ({status, title, detail}) =>
-  `${[REASONS[status] ?? title, detail].filter(Boolean).join(": ").replace(/\.$/, "")}.`;
+const reason = ({status, message}) => `${(REASONS[status] ?? message).replace(/\.$/, "")}.`;
 
 export class Viewer {
   state = "live";
   pointed = -1;
   held = null;
+  least = 0;
   #live = null;
   #address = "";
   #asking = new AbortController();
@@ -53,6 +53,11 @@ export class Viewer {
   // The frame on show.
   get result() {
     return this.held ?? this.#live;
+  }
+
+  // Of its detections those that score enough to be shown.
+  get detections() {
+    return this.result.detections.filter(({score: value}) => value >= this.least);
   }
 
   follow(result) {
@@ -97,7 +102,7 @@ export class Viewer {
     const image = this.parts.picture;
     image.src = this.#address;
     await image.decode().catch(() => {
-      throw {status: 0, title: "The picture cannot be shown", detail: ""};
+      throw new Problem(0, "What came is not a picture that can be shown");
     });
     if (!signal.aborted) this.#turn("shown", {fetched: blob.size});
   }
@@ -115,6 +120,7 @@ export class Viewer {
     this.state = state;
     const {show, release, picture: image, note} = this.parts;
     say(note, NOTES[state]({held: this.held, ...facts}));
+    note.title = facts.problem?.message ?? "";
     note.closest(".view").dataset.state = state;
     const focused = document.activeElement === show;
     say(show, BUTTONS[state] ?? "");
@@ -128,17 +134,19 @@ export class Viewer {
   }
 
   draw() {
-    const {result} = this;
+    if (!this.result) return;
+    const {detections, result: {width, height}} = this;
     const {canvas, frame, nothing} = this.parts;
-    if (!result) return;
-    frame.style.setProperty("--ratio", result.width / result.height);
-    drawOverlay(canvas, result, this.state === "shown" ? "picture" : darkness.matches ? "dark" : "light", this.pointed);
-    nothing.hidden = result.detections.length > 0 || this.state === "shown";
+    frame.style.setProperty("--ratio", width / height);
+    const ground = this.state === "shown" ? "picture" : darkness.matches ? "dark" : "light";
+    drawOverlay(canvas, {width, height, detections}, ground, this.pointed);
+    nothing.hidden = detections.length > 0 || this.state === "shown";
+    say(nothing, this.result.detections.length ? `nothing from ${score(this.least)} up` : "nothing found in this frame");
   }
 
   // The frame in words, for those who do not see the canvas.
   describe() {
-    const {detections} = this.result;
+    const {detections} = this;
     const words = detections.slice(0, 8).map((one) => `${one.label} ${score(one.score)}`);
     if (detections.length > 8) words.push(`${detections.length - 8} more`);
     this.parts.canvas.setAttribute("aria-label", words.length ? `Boxes: ${words.join(", ")}` : "No detections");

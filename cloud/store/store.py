@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -57,14 +57,19 @@ class Store:
 
     async def open(self) -> None:
         """Connect, waiting for a database that is still starting, and migrate it. Raises StoreError."""
-        try:
-            self._writer = await _connect_patiently(self._engine)
-            async with self._writer.begin():
-                await self._writer.run_sync(migrate.to_head)
-            await self._read_last_number()
-        except Exception as e:
-            await self._engine.dispose()
-            raise StoreError(f"cannot use the database {self._engine.url.render_as_string()}: {e}") from e
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._engine.dispose)
+            try:
+                self._writer = await _connect_patiently(self._engine)
+                undo.push_async_callback(self._writer.close)
+                async with self._writer.begin():
+                    await self._writer.run_sync(migrate.to_head)
+                await self._read_last_number()
+            except Exception as e:
+                await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
+                cause = getattr(e, "orig", None) or e
+                raise StoreError(f"cannot use the database {self._engine.url.render_as_string()}: {cause}") from e
+            undo.pop_all()
 
     async def close(self) -> None:
         """Wait for the writer, then close every connection."""

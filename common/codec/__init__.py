@@ -21,4 +21,4 @@ from common.codec.lightweight import Lightweight
 
 CODECS = {Lightweight.name: Lightweight}
 
-__all__ = ["CODECS", "Container", "Kind", "Layer", "Lightweight", "Limits", "_kernel", "pack", "unpack"]
+__all__ = ["CODECS", "Container", "Kind", "Layer", "Lightweight", "Limits", "pack", "unpack"]

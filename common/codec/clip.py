@@ -103,7 +103,8 @@ def fit(mean: float, variance: float, slope: float = 0.1, kappa: float = KAPPA) 
     With u = lam * mu, mean = M(u) / lam and variance = V(u) / lam^2: bisection on u solves V/M^2 = variance/mean^2.
     M(u) has the sign of the mean on one side of its root (leaky) and is positive everywhere for ReLU.
     """
-    if variance <= 0 or mean == 0 or (slope == 0 and mean < 0):
+    known = math.isfinite(mean) and math.isfinite(variance)
+    if not known or variance <= 0 or mean == 0 or (slope == 0 and mean < 0):
         raise ValueError(f"clip: no model has mean {mean} and variance {variance} with slope {slope}")
     ratio = variance / mean**2
 

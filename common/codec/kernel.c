@@ -19,10 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Vector loops are compiled for 256-bit registers too, and chosen when the module is loaded. They are the same
+/* Vector loops are compiled for wider registers too, and chosen when the module is loaded. They are the same
  * IEEE and integer operations in the same order: no result depends on which one runs. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12
-#define WIDE __attribute__((target_clones("arch=x86-64-v3", "default")))
+#define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define WIDE
 #endif
@@ -103,8 +103,8 @@ enum { FAST = 5, SLOW = 7, TOTAL = 1 << 17, FLIPPED = 0xFFFF };
 
 /* A bin differs from the one before it in its lane and plane with probability (fast + slow + 1) / 2^17. When it
  * does, "differs" and "equals" change places: each estimate x becomes 2^16 - 1 - x, and the sum, with its 1, exactly
- * 2^17 less itself. Then what did not happen loses 2^-shift of its probability. Rounding down keeps estimates within
- * [2^shift - 1, 2^16 - 1), so that no bin costs more than log2(2^17 / 159) < 10 bits. */
+ * 2^17 less itself. Then what did not happen loses 2^-shift of its probability. Rounding keeps fast within 31..65504
+ * and slow within 127..65408, so that no bin costs more than log2(2^17 / 159) < 10 bits. */
 typedef struct {
     uint32_t fast, slow;
     uint8_t last; /* the bin before: 0 or 1 */

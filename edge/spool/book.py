@@ -192,9 +192,9 @@ class Book:
 
     def _create(self) -> None:
         db = self._db
-        db.execute("PRAGMA page_size=8192")
+        db.execute("PRAGMA page_size=4096")
         db.execute("PRAGMA journal_mode=WAL")
-        # 32 MiB of log before it is copied into the file: fewer, larger fsyncs of the file.
+        # 16 MiB of log before it is copied into the file: fewer, larger fsyncs of the file.
         db.execute("PRAGMA wal_autocheckpoint=4096")
         db.execute("PRAGMA journal_size_limit=67108864")
         version = self._one("PRAGMA user_version")

@@ -122,6 +122,13 @@ def test_every_make_target_the_documents_name_exists() -> None:
     assert named <= targets, f"no such target: {sorted(named - targets)}"
 
 
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in (path for path in files() if path.suffix == ".md"):
+        for link in re.findall(r"\]\(([^)#\s]+)|src=\"([^\"]+)\"", (ROOT / page).read_text()):
+            target = link[0] or link[1]
+            assert "://" in target or (ROOT / page.parent / target).exists(), f"{page}: {target}"
+
+
 @pytest.mark.parametrize("name", ["edge", "cloud"])
 def test_images_run_as_nobody_in_particular_and_say_how_they_are(name: str) -> None:
     dockerfile = (ROOT / f"Dockerfile.{name}").read_text()

@@ -1,0 +1,96 @@
+"""Bundles: verified when loaded, served byte for byte, over gRPC and over HTTP."""
+
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+
+from cloud.registry import Registry
+from common.bundle import MANIFEST, Bundle, digest_of, verify_file
+from common.errors import BundleError
+from common.wire import stream_pb2 as wire
+from common.wire.stream_pb2_grpc import BundleServiceStub
+from tests.cloud import tiny
+from tests.cloud.conftest import Running
+
+
+async def test_an_edge_learns_what_to_run(cloud: Running) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{cloud.parts.grpc_port}") as channel:
+        stub = BundleServiceStub(channel)
+        current = await stub.GetCurrentBundle(wire.GetCurrentBundleRequest())
+        assert current.digest == digest_of(current.manifest) == cloud.bundle.digest
+        for name, file in cloud.bundle.manifest.files.items():
+            chunks = [r.chunk async for r in stub.FetchFile(wire.FetchFileRequest(digest=current.digest, name=name))]
+            assert all(len(chunk) <= 1 << 20 for chunk in chunks)
+            verify_file(b"".join(chunks), name, file)
+        for digest, name in [("0" * 64, "back.onnx"), (current.digest, "../../../etc/passwd"), ("", "")]:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await stub.FetchFile(wire.FetchFileRequest(digest=digest, name=name)).read()
+            assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_bundles_over_http(cloud: Running) -> None:
+    digest = cloud.bundle.digest
+    listed = await cloud.json("/v1/bundles")
+    assert listed["current"] == digest and [b["digest"] for b in listed["bundles"]] == [digest]
+    manifest = await cloud.json(f"/v1/bundles/{digest}")
+    assert manifest["detector"]["labels"] == ["cat", "dog"]
+    raw = (await cloud.http.get(f"/v1/bundles/{digest}/{MANIFEST}")).content
+    assert digest_of(raw) == digest
+    for name, file in cloud.bundle.manifest.files.items():
+        verify_file((await cloud.http.get(f"/v1/bundles/{digest}/{name}")).content, name, file)
+    assert (await cloud.http.get(f"/v1/bundles/{digest}/passwd")).status_code == 404
+
+
+@pytest.fixture
+def copy(bundle: Bundle, tmp_path: Path) -> Path:
+    """A bundles folder of one's own to damage."""
+    shutil.copytree(bundle.path, tmp_path / "bundles" / bundle.digest)
+    return tmp_path / "bundles"
+
+
+def test_what_is_damaged_is_named(copy: Path, bundle: Bundle) -> None:
+    path = copy / bundle.digest / "back.onnx"
+    good = path.read_bytes()
+    for content in (good[:-1], good[:-1] + bytes([good[-1] ^ 1]), b""):
+        path.write_bytes(content)
+        with pytest.raises(BundleError, match=r"back\.onnx"):
+            Registry.load(copy)
+    path.unlink()
+    with pytest.raises(BundleError, match=r"back\.onnx"):
+        Registry.load(copy)
+
+
+def test_what_is_foreign_is_named(copy: Path, bundle: Bundle) -> None:
+    (copy / bundle.digest).rename(copy / ("0" * 64))
+    with pytest.raises(BundleError, match="expected 000000000000"):
+        Registry.load(copy)
+
+
+def test_damage_after_the_start_is_not_served(copy: Path, bundle: Bundle) -> None:
+    registry = Registry.load(copy)
+    (copy / bundle.digest / "front.onnx").write_bytes(b"changed")
+    with pytest.raises(BundleError, match=r"front\.onnx"):
+        registry.file(registry.current, "front.onnx")
+
+
+def test_which_bundle_is_current(copy: Path, bundle: Bundle) -> None:
+    (copy / "README.md").write_text("not a bundle")
+    assert Registry.load(copy).current.digest == bundle.digest
+    other = tiny.write(copy, name="embedded", version="2")
+    assert Registry.load(copy).current.digest == other.digest
+    for wanted in (bundle.digest, bundle.digest[:8], "tiny"):
+        assert Registry.load(copy, wanted).current.digest == bundle.digest
+    third = tiny.write(copy, name="tiny", version="3")
+    for wanted, problem in (("tiny", "several"), ("ffff", "none"), ("", "embedded")):
+        if wanted:
+            with pytest.raises(BundleError, match=f"(?s){problem}.*{third.digest[:12]}"):
+                Registry.load(copy, wanted)
+
+
+def test_no_bundle_at_all(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no bundle in"):
+        Registry.load(tmp_path)
+    with pytest.raises(BundleError, match="cannot read"):
+        Registry.load(tmp_path / "nowhere")

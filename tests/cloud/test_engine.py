@@ -1,0 +1,118 @@
+"""The engine: batches give what single frames give, order stays, bundles do not mix."""
+
+import queue
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cloud.engine import Engine
+from cloud.frame import Frame, Outcome, Reason, Refused, Result
+from common.bundle import Bundle
+from common.codec import unpack
+from common.errors import BundleError
+from common.ids import uuid7
+from common.telemetry import Metrics
+from tests.cloud import tiny
+
+Delivered = "queue.Queue[tuple[list[Frame], list[Outcome]]]"
+
+
+def frame(bundle: Bundle, seq: int, payload: bytes) -> Frame:
+    return Frame(
+        key=("e", "epoch", seq),
+        id=uuid7(),
+        camera="door",
+        captured_us=1,
+        accepted_us=1,
+        received_us=1,
+        expires_us=None,
+        source_bytes=1,
+        coded_bytes=len(payload),
+        timing={},
+        bundle=bundle,
+        container=unpack(payload),
+        settle=lambda *_: None,
+    )
+
+
+@contextmanager
+def engine(batch_max: int, wait_ms: float = 200) -> Iterator[tuple[Engine, Delivered]]:
+    delivered: queue.Queue[tuple[list[Frame], list[Outcome]]] = queue.Queue()
+    one = Engine(Metrics("test", "0"), batch_max=batch_max, wait_ms=wait_ms, threads=1, min_score=0.05)
+    one.start(lambda frames, outcomes: delivered.put((frames, outcomes)))
+    try:
+        yield one, delivered
+    finally:
+        one.stop()
+
+
+def run(frames: list[Frame], batch_max: int) -> tuple[list[Outcome], list[int]]:
+    """Outcomes in the order of the frames, and the sizes of the batches."""
+    with engine(batch_max) as (one, delivered):
+        for f in frames:
+            one.submit(f)
+        got: list[tuple[Frame, Outcome]] = []
+        sizes = []
+        while len(got) < len(frames):
+            batch, outcomes = delivered.get(timeout=20)
+            got += zip(batch, outcomes, strict=True)
+            sizes.append(len(batch))
+    assert [f for f, _ in got] == frames
+    return [outcome for _, outcome in got], sizes
+
+
+def some(bundle: Bundle, count: int) -> list[Frame]:
+    rng = random.Random(3)
+    return [
+        frame(bundle, i, tiny.payload(bundle, {(rng.randrange(2), rng.randrange(4), rng.randrange(4)): rng.random()}))
+        for i in range(count)
+    ]
+
+
+def test_a_batch_gives_what_singles_give(bundle: Bundle) -> None:
+    frames = some(bundle, 24)
+    alone, singles = run(frames, batch_max=1)
+    together, sizes = run(frames, batch_max=8)
+    assert singles == [1] * 24 and max(sizes) > 1
+    assert [o.detections for o in alone if isinstance(o, Result)] == [
+        o.detections for o in together if isinstance(o, Result)
+    ]
+    assert len(alone) == 24 and all(isinstance(o, Result) for o in together)
+
+
+def test_one_bad_frame_is_its_own_trouble(bundle: Bundle) -> None:
+    frames = some(bundle, 8)
+    frames[3] = frame(bundle, 3, tiny.garbled(bundle))
+    outcomes, _ = run(frames, batch_max=8)
+    assert [isinstance(o, Refused) for o in outcomes] == [i == 3 for i in range(8)]
+    bad = outcomes[3]
+    assert isinstance(bad, Refused) and bad.reason is Reason.CORRUPT
+
+
+def test_bundles_do_not_share_a_batch(bundle: Bundle, tmp_path: Path) -> None:
+    other = tiny.write(tmp_path, version="2")
+    frames = [frame(b, i, tiny.payload(b)) for i, b in enumerate([bundle, bundle, other, bundle, other, other])]
+    outcomes, sizes = run(frames, batch_max=8)
+    assert all(isinstance(o, Result) for o in outcomes)
+    assert len(sizes) >= 4
+
+
+def test_stopping_finishes_what_was_given(bundle: Bundle) -> None:
+    with engine(4, wait_ms=0) as (one, delivered):
+        for f in some(bundle, 30):
+            one.submit(f)
+    assert sum(len(frames) for frames, _ in list(delivered.queue)) == 30
+
+
+def test_a_bundle_whose_network_is_none_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    from common import bundle as bundles
+
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    broken = bundles.write(tmp_path, manifest, {"back.onnx": ("cloud", b"not a network")})
+    with engine(1) as (one, _), pytest.raises(BundleError, match=r"back\.onnx"):
+        one.prepare(broken)
+    outcomes, _ = run([frame(broken, 1, tiny.payload(broken))], batch_max=1)
+    assert isinstance(outcomes[0], Refused) and outcomes[0].reason is Reason.FAILED

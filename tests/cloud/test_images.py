@@ -1,0 +1,128 @@
+"""Pixels on demand: asked for once, kept when they come, gone when they are gone."""
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from common.wire import stream_pb2 as wire
+from tests.cloud.conftest import Running, Start
+from tests.cloud.speaker import Edge, packet, until
+
+JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 1000
+
+
+async def stored(cloud: Running, edge: Edge, seq: int = 1) -> str:
+    sent = packet(seq, cloud.payload())
+    await edge.deliver(sent)
+    return f"/v1/frames/{sent.frame_id}/image"
+
+
+async def asked(edge: Edge) -> Any:
+    message = await edge.hear()
+    assert message.WhichOneof("message") == "layer_request"
+    return message.layer_request
+
+
+async def reply(edge: Edge, request: Any, **fields: Any) -> None:
+    fields = {"status": wire.LAYER_STATUS_OK, "content_type": "image/jpeg", "payload": JPEG} | fields
+    await edge.say(layer_reply=wire.LayerReply(request_id=request.request_id, **fields))
+
+
+async def settled(cloud: Running, path: str) -> httpx.Response:
+    """The first answer that is not 202."""
+    async with asyncio.timeout(20):
+        while (answer := await cloud.http.get(path)).status_code == 202:
+            assert int(answer.headers["retry-after"]) >= 1
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def test_a_picture_is_fetched_once(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        first, second = await asyncio.gather(cloud.http.get(path), cloud.http.get(path))
+        assert first.status_code == second.status_code == 202
+        request = await asked(edge)
+        assert (request.layer, request.frame_id) == ("full", path.split("/")[3])
+        await reply(edge, request)
+        answer = await settled(cloud, path)
+        assert answer.content == JPEG and answer.headers["content-type"] == "image/jpeg"
+        # Asked once: what the edge hears next is the ack of a new packet.
+        assert (await edge.deliver(packet(2, cloud.payload())))[0].seq == 2
+    # It is here now, whether the edge is or not, and whoever has it need not load it again.
+    etag = answer.headers["etag"]
+    assert "immutable" in answer.headers["cache-control"]
+    assert (await cloud.http.get(path, headers={"If-None-Match": etag})).status_code == 304
+    assert (await cloud.http.get(path)).content == JPEG
+
+
+async def test_what_the_edge_has_shed_is_gone(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        await cloud.http.get(path)
+        await reply(
+            edge, await asked(edge), status=wire.LAYER_STATUS_GONE, payload=b"", detail="shed: the disk was full"
+        )
+        answer = await settled(cloud, path)
+    assert answer.status_code == 410 and "the disk was full" in answer.json()["detail"]
+    assert answer.json()["type"] == "urn:midstream:problem:pixels-gone"
+    assert (await cloud.http.get(path)).status_code == 410  # remembered with the edge away
+
+
+async def test_what_is_not_a_picture_is_not_kept(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        for seq, (content_type, content) in enumerate(
+            [("image/jpeg", b"GIF89a"), ("text/html", b"<script>"), ("image/png", JPEG), ("image/jpeg", b"")]
+        ):
+            path = await stored(cloud, edge, seq)
+            await cloud.http.get(path)
+            await reply(edge, await asked(edge), content_type=content_type, payload=content)
+            assert (await settled(cloud, path)).status_code == 410
+
+
+async def test_only_the_edge_that_was_asked_may_answer(cloud: Running) -> None:
+    async with cloud.edge("mine") as mine, cloud.edge("other") as other:
+        path = await stored(cloud, mine)
+        await cloud.http.get(path)
+        request = await asked(mine)
+        await reply(other, request, payload=JPEG + b"forged")
+        await other.deliver(packet(1, cloud.payload()))  # the cloud has read the reply before this
+        assert (await cloud.http.get(path)).status_code == 202
+        await reply(mine, request)
+        assert (await settled(cloud, path)).content == JPEG
+
+
+async def test_an_absent_edge_and_unknown_frames(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        assert (await cloud.http.get(path + "?layer=infrared")).status_code == 404
+    await until(lambda: not len(cloud.parts.links))
+    answer = await cloud.http.get(path)
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+    assert (await cloud.http.get("/v1/frames/nothing/image")).status_code == 404
+
+
+async def test_a_new_stream_is_asked_again(cloud: Running) -> None:
+    """The request went down with the old stream."""
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        await cloud.http.get(path)
+        epoch = edge.epoch
+    await until(lambda: not len(cloud.parts.links))
+    async with cloud.edge(epoch=epoch) as edge:
+        assert (await cloud.http.get(path)).status_code == 202
+        await reply(edge, await asked(edge))
+        assert (await settled(cloud, path)).status_code == 200
+
+
+async def test_old_pictures_give_way(start: Start) -> None:
+    big = JPEG[:4] + bytes(400_000)
+    async with start(pictures_max_bytes=1 << 20) as cloud, cloud.edge() as edge:
+        paths = [await stored(cloud, edge, seq) for seq in range(4)]
+        for path in paths:
+            await cloud.http.get(path)
+            await reply(edge, await asked(edge), payload=big)
+            assert (await settled(cloud, path)).status_code == 200
+        codes = [(await cloud.http.get(path)).status_code for path in paths]
+    assert codes == [202, 202, 200, 200]  # the first two would have to be fetched again

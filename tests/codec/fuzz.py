@@ -1,0 +1,154 @@
+"""Mutated containers against the decoding path: only BitstreamError may come out, in bounded memory and time.
+
+python -m tests.codec.fuzz --seconds 20 --seed 1
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import numpy as np
+
+from common.codec import Container, Kind, Layer, Lightweight, Limits, _kernel, pack, unpack
+from common.codec.container import HEADER, header_size
+from common.codec.lightweight import HEADER as LAYER_HEADER
+from common.errors import BitstreamError
+
+LIMITS = Limits(max_bytes=1 << 20)
+LEVELS = [2, 3, 4, 7, 16, 256]
+SHAPES = [(1,), (3, 5, 7), (16, 40, 40)]
+MOST_GROWTH = 64 << 20  # bytes of resident memory, beyond what the corpus and the first rounds needed
+MOST_SECONDS = 5.0  # for one input; 256 levels of the largest shape are 6.5 M bins, some 30 ms undisturbed
+
+
+@dataclass
+class Report:
+    """What happened to the inputs."""
+
+    inputs: int = 0
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    slowest: float = 0.0
+    growth: int = 0
+
+
+def corpus(rng: Random) -> list[tuple[Lightweight, Container]]:
+    """Valid frames of every shape and number of levels."""
+    frames = []
+    for shape in SHAPES:
+        codec = Lightweight(shape, dict.fromkeys(LEVELS, (0.0, 4.0)))
+        x = np.random.default_rng(rng.getrandbits(32)).exponential(1, shape).astype(np.float32)
+        for n in LEVELS:
+            layers = [*codec.encode(x, n), Layer(Kind.ENHANCEMENT, rng.randbytes(rng.randrange(40)))]
+            frames.append((codec, Container(rng.randbytes(8), codec.id, n, 640, 480, layers)))
+    return frames
+
+
+def flip(rng: Random, data: bytearray) -> None:
+    for _ in range(rng.choice([1, 1, 1, 4, 64])):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def overwrite(rng: Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    data[at : at + 4] = rng.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", rng.randbytes(4)])
+
+
+def cut(rng: Random, data: bytearray) -> None:
+    at = rng.randrange(len(data))
+    del data[at : at + rng.choice([1, 2, 8, len(data)])]
+
+
+def insert(rng: Random, data: bytearray) -> None:
+    at = rng.randrange(len(data) + 1)
+    data[at:at] = rng.randbytes(rng.choice([1, 2, 8, 1000]))
+
+
+MUTATIONS: list[Callable[[Random, bytearray], None]] = [flip, overwrite, cut, insert]
+
+
+def mutated(rng: Random, data: bytes) -> bytes:
+    """One to three mutations; never empty on the way."""
+    new = bytearray(data or b"\0")
+    for _ in range(rng.randrange(1, 4)):
+        rng.choice(MUTATIONS)(rng, new)
+        new = new or bytearray(1)
+    return bytes(new)
+
+
+def attack(rng: Random, frame: Container) -> bytes:
+    """A mutated container; or a sound one around a mutated layer; or a mutated header with its checksum put right."""
+    way = rng.randrange(3)
+    if way == 0:
+        return mutated(rng, pack(frame))
+    if way == 1:
+        payload = frame.layers[0].payload
+        head = payload[: LAYER_HEADER.size] if rng.randrange(4) else mutated(rng, payload[: LAYER_HEADER.size])
+        return pack(replace(frame, layers=[Layer(Kind.BASE, head + mutated(rng, payload[LAYER_HEADER.size :]))]))
+    data = bytearray(pack(frame))
+    start = header_size(len(frame.layers)) - 4
+    field_at = rng.choice([2, 3, *range(12, HEADER.size), *range(HEADER.size, start)])
+    data[field_at] = rng.randrange(256)
+    data[start : start + 4] = _kernel.crc32c(data[:start]).to_bytes(4, "big")
+    return bytes(data)
+
+
+def decode(codec: Lightweight, data: bytes) -> None:
+    """The cloud's path. What is accepted must be what the edge would have sent."""
+    layers = unpack(data, LIMITS).layers[:1]
+    features = codec.decode(layers)
+    levels = layers[0].payload[0] + 1
+    q = np.empty(codec.count, np.uint8)
+    coded = layers[0].payload[LAYER_HEADER.size :]
+    assert _kernel.decode(coded, q, levels)
+    assert _kernel.encode(q, levels) == coded
+    assert features.shape == codec.shape
+    assert np.isfinite(features).all()
+
+
+def run(seconds: float, seed: int) -> Report:
+    """Fuzz for so long; raise whatever is not a BitstreamError, and MemoryError or TimeoutError beyond the bounds."""
+    rng = Random(seed)
+    frames = corpus(rng)
+    report = Report()
+    at_rest = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        codec, frame = rng.choice(frames)
+        data = attack(rng, frame)
+        begin = time.monotonic()
+        try:
+            decode(codec, data)
+            report.accepted += 1
+        except BitstreamError as error:
+            what = str(error).partition(":")[0]
+            report.refused[what] = report.refused.get(what, 0) + 1
+        report.inputs += 1
+        report.slowest = max(report.slowest, time.monotonic() - begin)
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        at_rest = resident if report.inputs <= 200 else at_rest
+        report.growth = resident - at_rest
+        if report.growth > MOST_GROWTH:
+            raise MemoryError(f"{report.growth} bytes more than at rest after input {report.inputs} of seed {seed}")
+        if report.slowest > MOST_SECONDS:
+            raise TimeoutError(f"{report.slowest:.1f} s for input {report.inputs} of seed {seed}")
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    report = run(arguments.seconds, arguments.seed)
+    print(f"{report.inputs} inputs, {report.accepted} accepted, slowest {report.slowest * 1e3:.1f} ms,", end=" ")
+    print(f"{report.growth >> 20} MiB more than at rest")
+    for what, count in sorted(report.refused.items(), key=lambda item: -item[1]):
+        print(f"{count:8} {what}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""A few seconds of tests/codec/fuzz.py; run it by hand for longer."""
+
+from tests.codec.fuzz import run
+
+
+def test_mutated_frames_raise_bitstream_errors_only() -> None:
+    report = run(seconds=4.0, seed=0)
+    assert report.refused
+    assert {"magic", "header checksum", "size", "coded levels", "levels"} <= report.refused.keys()
