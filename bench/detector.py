@@ -54,15 +54,17 @@ class NanoDet:
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.net = session(path, threads)
 
+    def raw(self, image: Picture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return scores [2100,8] and side logits [2100,32] of a network input [320,320,3], RGB; finest cells first."""
+        bgr = (image[..., ::-1].astype(np.float32) - self.MEAN) / self.STD
+        # By place: the file's names for its outputs are shuffled. Three of scores, then three of sides.
+        parts = self.net.run(None, {"image": np.ascontiguousarray(bgr.transpose(2, 0, 1)[None])})
+        return np.concatenate(parts[:3])[:, self.CLASSES], np.concatenate(parts[3:])
+
     def __call__(self, picture: Picture) -> Detections:
         """Return the detections in a picture [H,W,3]."""
-        bgr = letterbox(picture)[..., ::-1].astype(np.float32)
-        image = ((bgr - self.MEAN) / self.STD).transpose(2, 0, 1)[None]
-        # By place: the file's names for its outputs are shuffled. Three of scores, then three of sides.
-        parts = self.net.run(None, {"image": image})
-        scores = np.concatenate([p.reshape(-1, 80) for p in parts[:3]])[:, self.CLASSES]
-        boxes = np.concatenate([_boxes(p.reshape(-1, 4, 8), s) for p, s in zip(parts[3:], (8, 16, 32), strict=True)])
-        return in_picture(nms(scores, boxes, THRESHOLD), picture)
+        scores, sides = self.raw(letterbox(picture))
+        return in_picture(nms(scores, _boxes(sides.reshape(-1, 4, 8)), THRESHOLD), picture)
 
 
 def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
@@ -72,13 +74,13 @@ def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _boxes(sides: NDArray[np.float32], stride: int) -> NDArray[np.float32]:
-    """Return boxes [A,4] in network pixels for side logits [A,4,8] of one stride."""
+def _boxes(sides: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return boxes [2100,4] in network pixels for side logits [2100,4,8]."""
     chance = np.exp(sides - sides.max(-1, keepdims=True))
-    distance = (chance / chance.sum(-1, keepdims=True)) @ np.arange(8, dtype=np.float32) * stride
-    y, x = np.divmod(np.arange(len(sides)), 320 // stride)
-    # NanoDet-m's first version reckons from (x + 0.5) * stride, as we do.
-    centre = (np.stack((x, y), 1) + 0.5) * stride
+    strides = np.repeat([8, 16, 32], [1600, 400, 100])[:, None]
+    distance = (chance / chance.sum(-1, keepdims=True)) @ np.arange(8) * strides
+    grids = [np.stack(np.divmod(np.arange((320 // s) ** 2), 320 // s)[::-1], 1) for s in (8, 16, 32)]
+    centre = (np.concatenate(grids) + 0.5) * strides
     return np.concatenate((centre - distance[:, :2], centre + distance[:, 2:]), 1).astype(np.float32)
 
 

@@ -40,6 +40,7 @@ log = structlog.get_logger()
 PAGE = Path(__file__).parent / "page"
 _SERVICES = ("", "midstream.v1.IngestService", "midstream.v1.BundleService")
 _LAST_WORDS_SECONDS = 2.0
+_DESCRIPTION = "What edges saw: results, live events, exports, and the pixels when somebody wants to look."
 
 
 class Cloud:
@@ -69,7 +70,7 @@ class Cloud:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Database first, then the networks, then the door; back in the reverse order. Raises MidstreamError."""
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.settings.data_dir)
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
@@ -125,7 +126,14 @@ def build(settings: Settings) -> FastAPI:
         async with cloud.running():
             yield
 
-    app = FastAPI(title="Midstream cloud", version=_version(), lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="Midstream cloud",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        responses={"4XX": problems.SCHEMA},
+    )
     app.state.cloud = cloud
     problems.install(app)
     app.include_router(results.router(cloud.store, cloud.links))
@@ -170,6 +178,13 @@ async def _serve(app: FastAPI, settings: Settings) -> None:
     server.heed_signals()
     async with app.router.lifespan_context(app):
         await server.serve([listener])
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise MidstreamError(f"cannot make the folder {path} (MIDSTREAM_CLOUD_DATA_DIR): {e.strerror}") from e
 
 
 def _version() -> str:

@@ -66,7 +66,8 @@ class Hub:
 
     async def follow(self, after: int | None, heartbeat: float) -> AsyncIterator[list[Event]]:
         """Everything beyond the number `after`, from now on if None; an empty list when nothing came for a while."""
-        last = self._store.last_number if after is None else after
+        newest = self._store.last_number
+        last = newest if after is None else min(after, newest)  # beyond the newest: it was another database's number
         listener = _Listener()
         self._listeners.add(listener)
         try:

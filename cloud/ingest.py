@@ -65,8 +65,11 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         self._store = store
         self._links = links
         self._layers = layers
-        self._metrics = metrics
         self._window = window
+        self._received_bytes = metrics.link_bytes.labels("in")
+        self._sent_bytes = metrics.link_bytes.labels("out")
+        self._base_bytes = metrics.feature_bytes.labels("base")
+        self._bad_containers = metrics.decode_errors.labels("container")
         self._readers: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -137,7 +140,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         if kind == "packet":
             await self._take_packet(link, request.packet)
         elif kind == "layer_reply":
-            self._metrics.link_bytes.labels("in").inc(len(request.layer_reply.payload))
+            self._received_bytes.inc(len(request.layer_reply.payload))
             self._layers.replied(link, request.layer_reply)
         else:
             raise ProtocolError(grpc.StatusCode.INVALID_ARGUMENT, f"after Hello come packets and replies, not {kind}")
@@ -147,7 +150,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             raise _overrun(f"more than {self._window} packets in flight")
         if link.outbox.qsize() > _UNREAD_MAX:
             raise _overrun(f"more than {_UNREAD_MAX} messages left unread")
-        self._metrics.link_bytes.labels("in").inc(len(packet.payload))
+        self._received_bytes.inc(len(packet.payload))
         try:
             frame = frame_of(packet, link.edge, link.epoch, time.time_ns() // 1000, self._registry, self._settle)
         except PacketError as e:
@@ -158,7 +161,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             self._pipeline.count(frame.camera, "duplicate")
             link.say(_ack(packet.seq, packet.want_result, _stored(stored)))
         else:
-            self._metrics.feature_bytes.labels("base").observe(frame.coded_bytes)
+            self._base_bytes.observe(frame.coded_bytes)
             await self._pipeline.submit(frame)
             link.in_flight[packet.seq] = packet.want_result
         return None
@@ -167,7 +170,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         known = NAME.match(packet.camera)
         self._pipeline.count(packet.camera if known else "other", refused.reason)
         if refused.reason is Reason.CORRUPT:
-            self._metrics.decode_errors.labels("container").inc()
+            self._bad_containers.inc()
         log.warning("packet refused", edge=link.edge, seq=packet.seq, reason=refused.reason, detail=refused.detail)
         link.say(_nack(packet.seq, refused))
 
@@ -181,6 +184,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
                     await context.abort(message.code, message.detail)
                 return
             await context.write(message)
+            self._sent_bytes.inc(message.ByteSize())
 
     def _settle(self, frame: Frame, verdict: Verdict) -> None:
         """Tell whichever stream the edge has now, if it has this packet in flight."""

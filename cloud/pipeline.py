@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 
 import structlog
 
@@ -109,12 +110,12 @@ class Pipeline:
             self._publish(inserted.new)
 
     async def _insert(self, results: list[Result]) -> Inserted:
-        for attempt in range(1 << 62):
+        for attempt in count(1):
             try:
                 return await self._store.insert(results)
             except Exception:  # whatever the database's trouble, frames wait for its end
                 log.exception("cannot store results, trying again", frames=len(results), attempt=attempt)
-                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS)) - 1])
         raise AssertionError("unreachable")
 
     def _settle(self, batch: Batch, inserted: Inserted) -> None:
@@ -125,7 +126,10 @@ class Pipeline:
             self._room.release()
             verdict = _verdict(frame, outcome, duplicates, clashes)
             self._observe(frame, verdict, outcome)
-            frame.settle(frame, verdict)
+            try:
+                frame.settle(frame, verdict)
+            except Exception:  # one stream's trouble must not stop the writer of all
+                log.exception("cannot settle", frame=frame.id)
         if not self._unsettled:
             self._idle.set()
 

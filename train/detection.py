@@ -4,13 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from train.assign import Truth
 from train.augment import Batch, batch
-from train.losses import detection
+from train.losses import detection, imitation
 from train.nets.detector import Detector
 from train.photos import Photos
+from train.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Schedule:
     plain_from: float = 0.9
     """From here on there are no mosaics: what is learned last is what will be seen."""
     mosaics: tuple[float, float, float] = (0.5, 0.25, 0.0)
-    coded_from: float = 0.25
-    """From here on every other batch passes a coarse codec at the cut."""
+    coded_from: float = 0.4
+    """From here on every even batch passes a coarse codec at the cut."""
     levels: tuple[int, int] = (3, 16)
 
     def size_at(self, progress: float, rng: np.random.Generator) -> int:
@@ -43,24 +45,43 @@ class Schedule:
         return int(torch.randint(self.levels[0], self.levels[1] + 1, ()))
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """A batch and, where it is taught, what the teacher saw in it: scores [N,A,classes] and side logits [N,A,32]."""
+
+    batch: Batch
+    taught: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+
+
 class DetectorTask:
-    """Photos in, losses out. The batch of a step depends on the seed and the step's number alone."""
+    """Photos in, losses out. The batch of a step depends on the seed and the step's number alone.
 
-    def __init__(self, photos: Photos, model: Detector, schedule: Schedule, seed: int) -> None:
-        self.photos, self.model, self.schedule, self.seed = photos, model, schedule, seed
+    Odd batches are shown to the teacher too; even ones are left for the codec.
+    """
 
-    def batch(self, step: int, progress: float) -> Batch:
+    def __init__(
+        self, photos: Photos, model: Detector, schedule: Schedule, seed: int, teacher: Teacher | None = None
+    ) -> None:
+        self.photos, self.model, self.schedule, self.seed, self.teacher = photos, model, schedule, seed, teacher
+
+    def batch(self, step: int, progress: float) -> Lesson:
         """Return the photos of `step`."""
         rng = np.random.default_rng((self.seed, step))
         size = self.schedule.size_at(progress, rng)
-        return batch(self.photos, rng, self.schedule.photos, size, self.schedule.mosaics_at(progress))
+        drawn = batch(self.photos, rng, self.schedule.photos, size, self.schedule.mosaics_at(progress))
+        return Lesson(drawn, self.teacher(drawn.pixels) if self.teacher and step % 2 else None)
 
-    def loss(self, batch: Batch, step: int, progress: float) -> dict[str, Tensor]:
-        """Return score, box and side-distribution losses."""
+    def loss(self, lesson: Lesson, step: int, progress: float) -> dict[str, Tensor]:
+        """Return the losses against the boxes and, where there is a teacher, against what it saw."""
         device = next(self.model.parameters()).device
-        image = torch.from_numpy(batch.pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
+        image = torch.from_numpy(lesson.batch.pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
         raw = self.model(image, self.schedule.levels_at(step, progress))
-        return detection(raw, truth_of(batch, device), self.model.classes, image.shape[-1])
+        parts = detection(raw, truth_of(lesson.batch, device), self.model.classes, image.shape[-1])
+        if self.teacher is None:
+            return parts
+        if lesson.taught is None:  # the parts keep their names, or the log would change its columns
+            return parts | {"taught_score": raw.new_zeros(()), "taught_sides": raw.new_zeros(())}
+        return parts | imitation(raw, *(torch.from_numpy(t).to(device) for t in lesson.taught))
 
 
 def truth_of(batch: Batch, device: torch.device | str = "cpu") -> Truth:

@@ -10,6 +10,8 @@ from torch import Tensor
 from train.assign import Match, Truth, assign, ignored, overlap
 from train.nets.detector import BINS, boxes_of, cells
 
+SURE = 0.1
+"""Cells with a lower score in the teacher's eyes are background to it: they have no sides and no weight."""
 GIOU = 2.0
 DISTRIBUTION = 0.5
 
@@ -58,3 +60,19 @@ def distribution(sides: Tensor, box: Tensor, centres: Tensor, strides: Tensor) -
     below = chance.gather(2, low[..., None])[..., 0]
     above = chance.gather(2, low[..., None] + 1)[..., 0]
     return -(below * (1 - share) + above * share).mean(1)
+
+
+def imitation(raw: Tensor, scores: Tensor, sides: Tensor) -> dict[str, Tensor]:
+    """Return the weighted parts of the loss of raw predictions [N,A,classes+32] against a teacher's.
+
+    The teacher has the same cells and bins: `scores` [N,A,classes] in 0..1 and side logits `sides` [N,A,32].
+    """
+    logits, ours = raw.float().split((scores.shape[-1], 4 * BINS), -1)
+    best = scores.amax(-1)
+    sure = best > SURE
+    mass = best[sure].sum().clamp(min=1)
+    weight = torch.maximum(scores, 0.75 * logits.detach().sigmoid().square())
+    score = F.binary_cross_entropy_with_logits(logits, scores, weight, reduction="sum")
+    theirs, ours = (s[sure].unflatten(1, (4, BINS)).log_softmax(-1) for s in (sides, ours))
+    apart = F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1).mean(-1)
+    return {"taught_score": score / mass, "taught_sides": (best[sure] * apart).sum() / mass}

@@ -45,7 +45,7 @@ def router(hub: Hub) -> APIRouter:
 
 
 async def _stream(hub: Hub, after: int | None) -> AsyncIterator[bytes]:
-    yield b": midstream\n\n"  # lets the client know at once that the stream is open
+    yield b": midstream\nretry: 2000\n\n"  # lets the client know at once that the stream is open
     async for batch in hub.follow(after, HEARTBEAT_SECONDS):
         yield b"".join(data for _, data in batch) if batch else KEEPALIVE_COMMENT
 

@@ -56,7 +56,11 @@ def router(store: Store, layers: Layers) -> APIRouter:
 def _shown(picture: Picture, if_none_match: str | None) -> Response:
     etag = f'"{picture.sha256}"'
     # A frame never changes, so whoever has it need not ask again.
-    headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
+    headers = {
+        "ETag": etag,
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
     if if_none_match and etag in if_none_match:
         return Response(status_code=304, headers=headers)
     return Response(picture.data, media_type=picture.content_type, headers=headers)

@@ -20,6 +20,26 @@ _KNOWN = {
 }
 
 
+SCHEMA: dict[str, Any] = {
+    "description": "What went wrong and what would help (RFC 9457).",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string", "format": "uri"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            }
+        }
+    },
+}
+"""For OpenAPI."""
+
+
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
     """An answer that is not what was asked for. `name` is the stable end of its type."""
 

@@ -10,7 +10,7 @@ A codec is a class with one signature for both halves, built from what the bundl
 """
 
 try:
-    from common.codec import _kernel
+    from common.codec import _kernel  # noqa: F401 - for the message below
 except ImportError as error:
     raise ImportError(
         "common.codec._kernel is not built: run `pip install .` in the source tree (it needs a C compiler)"

@@ -294,8 +294,8 @@ class Book:
         return Accepted(frame_id, seq, frame.camera, accepted_us, coded, source, json.loads(timing), replay=True)
 
     def _keep(self, frame: Frame) -> tuple[Place | None, str]:
-        if len(frame.picture) > self.limits.ring_max_bytes:
-            return None, "never kept: larger than the ring"
+        if not 0 < len(frame.picture) <= self.limits.ring_max_bytes:
+            return None, "never kept: larger than the ring" if frame.picture else "never kept: there was none"
         try:
             return self.ring.append(frame.picture, frame.accepted_us), ""
         except OSError as e:  # the frame is what was promised, the picture is not

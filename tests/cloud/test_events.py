@@ -21,8 +21,9 @@ async def parsed(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, str]]:
         name, _, value = line.partition(":")
         if line and name:
             event[name] = value.removeprefix(" ")
-        elif not line and event:
-            yield event
+        elif not line:
+            if "data" in event:
+                yield event
             event = {}
 
 
@@ -95,7 +96,7 @@ async def test_silence_has_a_heartbeat(cloud: Running, monkeypatch: pytest.Monke
     monkeypatch.setattr("cloud.api.events.HEARTBEAT_SECONDS", 0.1)
     async with cloud.http.stream("GET", "/v1/events") as answer, asyncio.timeout(PATIENCE):
         lines = answer.aiter_lines()
-        assert [line async for line in _first(lines, 5) if line] == [": midstream", ": ping", ": ping"]
+        assert [line async for line in _first(lines, 6) if line] == [": midstream", "retry: 2000", ": ping", ": ping"]
 
 
 async def _first(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:

@@ -89,10 +89,10 @@ async def test_event_streams_do_not_hold_it_up(tmp_path: Path, bundle: Bundle) -
         url = f"http://127.0.0.1:{await port(tmp_path, 'http')}/v1/events"
         async with httpx.AsyncClient() as http, http.stream("GET", url) as answer:
             lines = answer.aiter_lines()
-            await anext(lines)
+            assert await anext(lines) == ": midstream"
             one.send_signal(signal.SIGTERM)
             async with asyncio.timeout(20):
-                assert [line async for line in lines if line] == []
+                assert [line async for line in lines if line] == ["retry: 2000"]
         await one.communicate()
         assert one.returncode == 0
 

@@ -10,9 +10,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from cloud.frame import Frame, Key, Result
-from cloud.store import Filters, Store, StoreError
+from cloud.store import Filters, Store, StoreError, migrate
 from cloud.store.engine import async_url, connect
 from cloud.store.tables import metadata
 from common.bundle import Bundle
@@ -150,6 +151,29 @@ async def test_migrations_make_the_tables_that_the_code_uses(store: Store) -> No
 
     async with store._engine.connect() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_half_a_migration_leaves_nothing(tmp_path: Path) -> None:
+    """As if the process were killed before the commit."""
+    engine = connect(f"sqlite:///{tmp_path / 'x.db'}")
+    async with engine.connect() as connection:
+        await connection.run_sync(migrate.to_head)
+        await connection.rollback()
+        assert (await connection.execute(text("SELECT name FROM sqlite_master"))).all() == []
+    await engine.dispose()
+
+
+async def test_a_lost_connection_is_made_again(store: Store, bundle: Bundle) -> None:
+    if store._engine.dialect.name == "sqlite":
+        pytest.skip("a file has no connection to lose")
+    await store.insert([result(bundle, 0)])
+    async with store._engine.connect() as connection:
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        await connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+    with pytest.raises(DBAPIError):
+        await store.insert([result(bundle, 1)])
+    done = await store.insert([result(bundle, 0), result(bundle, 1)])
+    assert ([r.seq for r in done.new], len(done.duplicates)) == ([1], 1)
 
 
 async def test_a_database_of_a_later_version_is_left_alone(store: Store, database: str) -> None:

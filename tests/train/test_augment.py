@@ -25,7 +25,7 @@ def photos(tmp_path_factory):
         cv2.imwrite(str(root / f"{number}.png"), picture)
         source = "pennfudan" if number == 5 else "street"
         images.append({"id": number, "file_name": f"{number}.png", "width": w, "height": h, "source": source})
-        marks.append({"image_id": number, "category_id": 18 if number == 0 else 1, "bbox": [x, y, bw, bh]})
+        marks.append({"image_id": number, "category_id": 2 if number == 0 else 1, "bbox": [x, y, bw, bh]})
     marks.append({"image_id": 1, "category_id": 3, "bbox": [0, 0, 20, 20], "score": 0.2})
     marks.append({"image_id": 1, "category_id": 44, "bbox": [0, 0, 20, 20]})
     (root / "instances_train.json").write_text(json.dumps({"images": images, "annotations": marks}))

@@ -1,0 +1,161 @@
+"""Every picture becomes the network's input, or a sentence saying why not; bombs are never opened."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from common.errors import FrameError
+from common.geometry import letterbox_geometry
+from edge import picture
+from tests.edge.pictures import jpeg, png_bomb, save, scene
+
+LIMIT = 50_000_000
+
+
+def decode(data: bytes, size: int = 320) -> np.ndarray:
+    return picture.decode(data, picture.read_header(data, LIMIT), size, 114)
+
+
+def reference(image: Image.Image, size: int = 320) -> np.ndarray:
+    """Whole, upright, RGB, resized by Pillow with its antialiasing filter, on grey."""
+    image = ImageOps.exif_transpose(image).convert("RGB")
+    box = letterbox_geometry(*image.size, size)
+    out = Image.new("RGB", (size, size), (114, 114, 114))
+    out.paste(image.resize((box.width, box.height), Image.Resampling.BILINEAR), (box.left, box.top))
+    return np.asarray(out)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+@pytest.mark.parametrize(
+    "size", [(320, 320), (640, 480), (480, 640), (160, 120), (1000, 333), (321, 319), (1, 1), (3, 700)]
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_letterboxed_like_in_training(kind: str, size: tuple[int, int]) -> None:
+    image = scene(*size)
+    data = save(image, kind, **({"quality": 95} if kind != "PNG" else {}))
+    header = picture.read_header(data, LIMIT)
+    assert (header.width, header.height) == header.seen == size
+    assert header.content_type == f"image/{kind.lower()}"
+    assert distance(decode(data), reference(Image.open(io.BytesIO(data)))) < 1.5
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 7])
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(scale: int) -> None:
+    data = jpeg(320 * scale, 240 * scale, quality=95)
+    assert distance(decode(data), reference(Image.open(io.BytesIO(data)))) < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(640, 480), (200, 90)])
+def test_orientation_is_applied(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(*size, exif=exif, quality=95)
+    header = picture.read_header(data, LIMIT)
+    assert header.orientation == orientation
+    assert header.seen == ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size
+    assert distance(decode(data), reference(Image.open(io.BytesIO(data)))) < 1.5
+
+
+def test_a_damaged_exif_does_not_spoil_the_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = bytearray(jpeg(exif=exif))
+    at = data.index(b"Exif\0\0") + 6
+    data[at : at + 8] = b"\xff" * 8
+    assert picture.read_header(bytes(data), LIMIT).orientation == 1
+    decode(bytes(data))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    image = scene(320, 320)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    else:
+        image = image.convert(mode)
+    data = save(image, "JPEG" if mode == "CMYK" else "PNG")
+    expected = scene(320, 320).convert("L").convert("RGB") if mode == "I;16" else image.convert("RGB")
+    assert distance(decode(data), np.asarray(expected)) < 3
+
+
+def test_the_first_frame_of_an_animation() -> None:
+    data = save(scene(seed=1), "WEBP", save_all=True, append_images=[scene(seed=2)], lossless=True)
+    assert distance(decode(data), reference(scene(seed=1))) < 1.5
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(50), b"%PDF-1.7", bytes(100), b"RIFF\0\0\0\0WAVE"])
+def test_what_is_no_picture(data: bytes) -> None:
+    with pytest.raises(FrameError, match="JPEG, PNG or WebP") as refusal:
+        picture.read_header(data, LIMIT)
+    assert refusal.value.status == 415
+
+
+def webp_bomb() -> bytes:
+    body = struct.pack("<BI", 0x2F, (16383 | 16383 << 14))
+    return b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body + bytes(20)
+
+
+def jpeg_bomb() -> bytes:
+    data = bytearray(jpeg())
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = struct.pack(">HH", 65000, 65000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [png_bomb(), png_bomb(100_000, 10), webp_bomb(), jpeg_bomb()])
+def test_bombs_are_refused_by_their_header(data: bytes) -> None:
+    assert len(data) < 10_000
+    with pytest.raises(FrameError, match="decompression bomb") as refusal:
+        picture.read_header(data, LIMIT)
+    assert refusal.value.status == 422
+
+
+def test_a_header_of_no_size() -> None:
+    with pytest.raises(FrameError, match="0x7"):
+        picture.read_header(png_bomb(0, 7), LIMIT)
+
+
+def test_a_progressive_jpeg_may_have_scans_but_not_hundreds() -> None:
+    data = jpeg(progressive=True)
+    decode(data)
+    scan = data.index(b"\xff\xda")
+    with pytest.raises(FrameError, match="scans"):
+        picture.read_header(data[:scan] + data[scan : scan + 40] * 200 + data[scan:], LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
+def test_cut_short_is_422(kind: str, part: float) -> None:
+    data = save(scene(), kind)
+    with pytest.raises(FrameError, match="cut short or damaged") as refusal:
+        decode(data[: int(len(data) * part)])
+    assert refusal.value.status == 422
+
+
+_WHOLE = [jpeg(64, 48), jpeg(64, 48, progressive=True), save(scene(64, 48), "PNG"), save(scene(64, 48), "WEBP")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(_WHOLE), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=8), st.data())
+def test_damage_is_an_error_of_ours_or_a_picture(
+    data: bytes, changes: list[tuple[int, int]], draw: st.DataObject
+) -> None:
+    damaged = bytearray(data)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    cut = draw.draw(st.integers(0, len(damaged)))
+    try:
+        pixels = picture.decode(bytes(damaged[:cut]), picture.read_header(bytes(damaged[:cut]), 1_000_000), 64, 114)
+    except FrameError as refusal:
+        assert refusal.status in (415, 422)
+    else:
+        assert pixels.shape == (64, 64, 3) and pixels.dtype == np.uint8
