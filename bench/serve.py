@@ -92,7 +92,7 @@ def services(stand: Stand, frames: Sequence[bytes], count: int) -> dict[str, Any
         "cloud_rss_mb": round(stand.cloud.rss_mb(), 1),
         "bytes_mean": round(mean(r["bytes"]["coded"] for r in rows.values())),
         "source_bytes_mean": round(mean(r["bytes"]["source"] for r in rows.values())),
-        "stages": {s: round(mean(t[s] for t in timings), 3) for s in STAGES if all(s in t for t in timings)},
+        "stages": {s: round(mean(ms), 3) for s in STAGES if (ms := [t[s] for t in timings if s in t])},
     }
 
 
@@ -139,7 +139,7 @@ def monolith(digest: str, frames: Sequence[bytes], count: int) -> float:
         def one(i: int) -> int:
             data = frames[i % len(frames)]
             header = picture.read_header(data, 50_000_000)
-            features = front.run(picture.decode(data, header, size, size, pad))
+            features = front.run(picture.decode(data, header, size, pad))
             (raw,) = back.run(features[None])
             return len(back.detections(raw, *header.seen))
 

@@ -1,1 +1,3 @@
 """The edge service: source, encode, spool, uplink."""
+
+import common  # noqa: F401 - before ONNX Runtime, whose telemetry it turns off

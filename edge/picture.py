@@ -5,6 +5,7 @@ decoded at the smallest eighth of its size that is still large enough. What the 
 is applied, so width and height here are those a person sees.
 """
 
+import contextlib
 import io
 import struct
 import threading
@@ -39,8 +40,10 @@ class Header:
     width: int
     height: int
     orientation: int = 1
-    plain: bool = True
+    plain: bool = False
     """A JPEG of one or three components: the fast decoder takes it."""
+    rows: bool = False
+    """It can be decoded a few rows at a time; others are whole in memory first."""
 
     @property
     def content_type(self) -> str:
@@ -99,9 +102,10 @@ def _jpeg_header(data: bytes) -> Header:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            if marker in _PROGRESSIVE and data.count(b"\xff\xda") > MAX_SCANS:
+            progressive = marker in _PROGRESSIVE
+            if progressive and data.count(b"\xff\xda") > MAX_SCANS:
                 raise FrameError(422, f"the JPEG has more than {MAX_SCANS} scans; send it with fewer")
-            return Header("jpeg", width, height, orientation, components in (1, 3))
+            return Header("jpeg", width, height, orientation, components in (1, 3), not progressive)
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
             orientation = _orientation(data[at + 4 : at + 2 + length])
         if length < 2 or marker in (0xD9, 0xDA):
@@ -148,11 +152,10 @@ def decode(data: bytes, header: Header, size: int, pad: int) -> NDArray[np.uint8
     """
     box = letterbox_geometry(*header.seen, size)
     stored = (box.height, box.width) if header.turned else (box.width, box.height)
+    alone = header.width * header.height > LARGE_PIXELS and not (header.plain and header.rows)
     try:
-        if header.format == "jpeg" and header.plain:
-            pixels = _decode_jpeg(data, *stored)
-        else:
-            pixels = _decode(data, header, stored)
+        with _large if alone else contextlib.nullcontext():
+            pixels = _decode_jpeg(data, *stored) if header.plain else _decode_pillow(data, header, stored)
     except (ValueError, OSError, SyntaxError, struct.error, EOFError, MemoryError) as e:
         raise FrameError(422, f"the {header.format.upper()} is cut short or damaged: {e}") from e
     out = np.full((size, size, 3), pad, np.uint8)
@@ -166,15 +169,8 @@ def _decode_jpeg(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def _decode(data: bytes, header: Header, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Whatever else Pillow reads: the first frame, as RGB, already small if it was large."""
-    if header.width * header.height > LARGE_PIXELS:
-        with _large:
-            return _decode_pillow(data, header, size)
-    return _decode_pillow(data, header, size)
-
-
 def _decode_pillow(data: bytes, header: Header, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Whatever else Pillow reads: the first frame, as RGB, already small if it was large."""
     with Image.open(io.BytesIO(data), formats=[header.format.upper()]) as image:
         if image.size != (header.width, header.height):
             raise ValueError("its parts disagree about its size")

@@ -102,9 +102,9 @@ class Uplink:
             await asyncio.sleep(next(delays))
 
     async def drained(self) -> None:
-        """Return when the cloud has answered for every frame in the spool."""
+        """Return when the cloud has answered for every frame in the spool, or cannot be reached to do so."""
         await self._spool.settle()
-        while self._spool.stats.queued:
+        while self._spool.stats.queued and self.state.up:
             await asyncio.sleep(0.05)
             await self._spool.settle()
 

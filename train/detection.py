@@ -47,21 +47,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A batch and, where it is taught, what the teacher saw in it: scores [N,A,classes] and side logits [N,A,32]."""
+    """A batch and what the teacher saw in it: scores [N,A,classes] and side logits [N,A,32]."""
 
     batch: Batch
-    taught: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    taught: tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class DetectorTask:
-    """Photos in, losses out. The batch of a step depends on the seed and the step's number alone.
+    """Photos in, losses out. The batch of a step depends on the seed and the step's number alone."""
 
-    Odd batches are shown to the teacher too; even ones are left for the codec.
-    """
-
-    def __init__(
-        self, photos: Photos, model: Detector, schedule: Schedule, seed: int, teacher: Teacher | None = None
-    ) -> None:
+    def __init__(self, photos: Photos, model: Detector, schedule: Schedule, seed: int, teacher: Teacher) -> None:
         self.photos, self.model, self.schedule, self.seed, self.teacher = photos, model, schedule, seed, teacher
 
     def batch(self, step: int, progress: float) -> Lesson:
@@ -69,18 +64,14 @@ class DetectorTask:
         rng = np.random.default_rng((self.seed, step))
         size = self.schedule.size_at(progress, rng)
         drawn = batch(self.photos, rng, self.schedule.photos, size, self.schedule.mosaics_at(progress))
-        return Lesson(drawn, self.teacher(drawn.pixels) if self.teacher and step % 2 else None)
+        return Lesson(drawn, self.teacher(drawn.pixels))
 
     def loss(self, lesson: Lesson, step: int, progress: float) -> dict[str, Tensor]:
-        """Return the losses against the boxes and, where there is a teacher, against what it saw."""
+        """Return the losses against the boxes and against what the teacher saw."""
         device = next(self.model.parameters()).device
         image = torch.from_numpy(lesson.batch.pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
         raw = self.model(image, self.schedule.levels_at(step, progress))
         parts = detection(raw, truth_of(lesson.batch, device), self.model.classes, image.shape[-1])
-        if self.teacher is None:
-            return parts
-        if lesson.taught is None:  # the parts keep their names, or the log would change its columns
-            return parts | {"taught_score": raw.new_zeros(()), "taught_sides": raw.new_zeros(())}
         return parts | imitation(raw, *(torch.from_numpy(t).to(device) for t in lesson.taught))
 
 

@@ -128,5 +128,5 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
 async def until(holds: Callable[[], object], seconds: float = 20) -> None:
     """Wait for something to become true."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

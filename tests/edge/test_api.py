@@ -68,6 +68,7 @@ async def test_wait_brings_the_detections(start: Start, peer: Peer) -> None:
         await edge.post(jpeg(seed=2))
         await until(lambda: len(peer.packets) == 2)
         assert not peer.packets[1].want_result
+        await edge.parts.spool.settle()
         assert await edge.state(answer.json()["id"]) == "done"
 
 
@@ -76,7 +77,7 @@ async def test_wait_ends_with_202_when_the_cloud_is_slow(start: Start, peer: Pee
     async with start(peer) as edge:
         answer = await edge.post(jpeg(), wait="50ms")
         assert answer.status_code == 202 and "detections" not in answer.json()
-        assert not edge.parts.uplink.expected if edge.parts.uplink else False
+        await until(lambda: edge.parts.uplink and not edge.parts.uplink.expected)
         assert (await edge.post(jpeg(), wait="0")).status_code == 202
 
 
@@ -85,6 +86,7 @@ async def test_wait_hears_of_a_refusal(start: Start, peer: Peer) -> None:
     async with start(peer) as edge:
         answer = await edge.post(jpeg(), wait="10s")
         is_problem(answer, 502, "corrupt: layer 0: checksum")
+        await edge.parts.spool.settle()
         assert await edge.state(answer.json()["id"]) == "failed: corrupt: layer 0: checksum"
 
 
@@ -241,6 +243,7 @@ async def test_the_operating_point(start: Start) -> None:
 async def test_the_bundle_the_spool_and_health(start: Start, bundle: Bundle, peer: Peer) -> None:
     async with start(peer) as edge:
         await edge.post(jpeg(), wait="10s")
+        await edge.parts.spool.settle()
         found = (await edge.http.get("/v1/bundle")).json()
         assert found["digest"] == bundle.digest and found["name"] == "tiny" and len(found["operating_points"]) == 3
         spool = (await edge.http.get("/v1/spool")).json()
@@ -258,6 +261,7 @@ async def test_the_bundle_the_spool_and_health(start: Start, bundle: Bundle, pee
 async def test_metrics_have_the_agreed_names(start: Start, peer: Peer) -> None:
     async with start(peer) as edge:
         await edge.post(jpeg(), wait="10s", x_camera_id="door")
+        await edge.parts.spool.settle()
         text = (await edge.http.get("/metrics")).text
         for line in (
             'midstream_frames_total{camera="door",outcome="done"} 1.0',
@@ -276,6 +280,7 @@ async def test_camera_labels_are_bounded(start: Start, peer: Peer) -> None:
     async with start(peer, max_cameras=2) as edge:
         for camera in "abcd":
             await edge.post(jpeg(), wait="10s", x_camera_id=camera)
+        await edge.parts.spool.settle()
         text = (await edge.http.get("/metrics")).text
         assert 'midstream_frames_total{camera="other",outcome="done"} 2.0' in text
 

@@ -38,12 +38,16 @@ async def opened(folder: Path, **limits: float) -> AsyncIterator[Spool]:
         await spool.close()
 
 
+def seen_by_another_process(path: Path) -> str:
+    look = "import sqlite3,sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT seq, payload FROM frames'))"
+    return subprocess.run([sys.executable, "-c", look, path], capture_output=True, text=True).stdout.strip()
+
+
 async def test_what_is_promised_is_on_disk_for_everybody(tmp_path: Path) -> None:
     async with opened(tmp_path) as spool:
         accepted = await spool.put(frame(b"payload"))
-        look = "import sqlite3,sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT seq, payload FROM frames'))"
-        seen = subprocess.run([sys.executable, "-c", look, tmp_path / "spool.db"], capture_output=True, text=True)
-        assert seen.stdout.strip() == f"({accepted.seq}, b'payload')"
+        seen = await asyncio.to_thread(seen_by_another_process, tmp_path / "spool.db")
+        assert seen == f"({accepted.seq}, b'payload')"
 
 
 _WRITER = """
@@ -62,9 +66,9 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("acknowledged", [1, 57, 200])
-async def test_kill_nine_loses_nothing_that_was_promised(tmp_path: Path, acknowledged: int) -> None:
-    command = [sys.executable, "-c", _WRITER, tmp_path]
+def promises_of_a_killed_writer(folder: Path, acknowledged: int) -> list[list[str]]:
+    """Kill it after so many promises; all it printed until it was dead."""
+    command = [sys.executable, "-c", _WRITER, folder]
     writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     lines = [writer.stdout.readline().split() for _ in range(acknowledged)]
@@ -72,6 +76,12 @@ async def test_kill_nine_loses_nothing_that_was_promised(tmp_path: Path, acknowl
     lines += [line.split() for line in writer.stdout.read().splitlines() if line.count(" ") == 1]
     writer.stdout.close()
     writer.wait()
+    return lines
+
+
+@pytest.mark.parametrize("acknowledged", [1, 57, 200])
+async def test_kill_nine_loses_nothing_that_was_promised(tmp_path: Path, acknowledged: int) -> None:
+    lines = await asyncio.to_thread(promises_of_a_killed_writer, tmp_path, acknowledged)
     async with opened(tmp_path) as spool:
         kept = {f.seq: f.payload for f in await spool.pending(0, 10**6, 1 << 30)}
         for seq, name in lines:
@@ -167,7 +177,7 @@ async def test_the_ring_keeps_the_newest_and_says_why_not(tmp_path: Path) -> Non
         assert (await spool.picture("nobody")).gone == "unknown frame"
     async with opened(tmp_path, ring_max_bytes=50_000) as spool:
         assert (await spool.picture(accepted[-1].frame_id)).data == pictures[-1], "kept over a restart"
-        assert sum(f.stat().st_size for f in (tmp_path / "pictures").iterdir()) == spool.stats.picture_bytes
+        assert size_of(tmp_path / "pictures") == spool.stats.picture_bytes
 
 
 async def test_pictures_age(tmp_path: Path) -> None:
@@ -193,8 +203,9 @@ async def test_a_damaged_picture_is_gone_not_shown(tmp_path: Path) -> None:
 
 async def test_what_is_too_late_expires_unless_the_cloud_may_have_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as spool:
+        spool.tried = 1
         sent = await spool.put(frame(max_age_ms=1))
-        spool.tried = sent.seq
+        assert sent.seq == spool.tried
         late = await spool.put(frame(max_age_ms=1))
         fresh = await spool.put(frame(max_age_ms=3_600_000))
         await until(lambda: spool.stats.ended)
@@ -208,6 +219,10 @@ async def test_nothing_waits_longer_than_the_spool_keeps(tmp_path: Path) -> None
         await until(lambda: ("dropped", "older than the spool keeps frames") in spool.stats.ended)
 
 
+def size_of(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.iterdir())
+
+
 async def test_the_file_stays_bounded(tmp_path: Path) -> None:
     async with opened(tmp_path, max_bytes=200_000, ring_max_bytes=0, ledger_max_rows=100) as spool:
         for _ in range(40):
@@ -215,7 +230,7 @@ async def test_the_file_stays_bounded(tmp_path: Path) -> None:
             for a in accepted:
                 spool.finish(a.seq, "done")
         await until(lambda: spool.stats.ledger <= 100)
-    assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 2_000_000, "6 MB went through"
+    assert size_of(tmp_path) < 2_000_000, "6 MB went through"
 
 
 async def test_one_writer_per_folder(tmp_path: Path) -> None:
@@ -254,7 +269,8 @@ async def test_a_full_disk_refuses_loses_nothing_and_recovers(tmp_path: Path) ->
         await in_writer(spool, fill)
         with pytest.raises(SpoolError, match="full"):
             for _ in range(100):
-                accepted.append(await spool.put(frame(bytes(3000))))
+                promised = await spool.put(frame(bytes(3000)))
+                accepted += [promised]
         assert "full" in spool.trouble
         kept = [await spool.picture(a.frame_id) for a in accepted]
         assert any(k.gone == "shed: disk full" for k in kept) or not spool.stats.pictures, "pictures went first"

@@ -1,0 +1,57 @@
+"""Only good values get in, and the others are named."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.errors import SettingsError
+from edge.settings import Settings, load
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("MIDSTREAM_"):
+            monkeypatch.delenv(name)
+
+
+def test_the_clouds_address_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDSTREAM_CLOUD", "cloud:50051")
+    settings = load()
+    assert settings.cloud == "cloud:50051" and settings.edge_id
+    monkeypatch.setenv("MIDSTREAM_EDGE_HTTP_PORT", "0")
+    monkeypatch.setenv("MIDSTREAM_EDGE_DATA_DIR", "elsewhere")
+    monkeypatch.setenv("MIDSTREAM_EDGE_QUALITY", "")
+    assert (load().http_port, load().data_dir, load().quality) == (0, Path("elsewhere"), None)
+
+
+def test_nothing_to_run() -> None:
+    with pytest.raises(SettingsError, match="MIDSTREAM_CLOUD"):
+        load()
+    assert load(bundle=Path("b")).cloud is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MIDSTREAM_CLOUD", "no port"),
+        ("MIDSTREAM_CLOUD", "host:"),
+        ("MIDSTREAM_EDGE_EDGE_ID", "a b"),
+        ("MIDSTREAM_EDGE_HTTP_PORT", "99999"),
+        ("MIDSTREAM_EDGE_ENCODE_WORKERS", "0"),
+        ("MIDSTREAM_EDGE_MAX_BODY_BYTES", "1000000000"),
+        ("MIDSTREAM_EDGE_LOG_LEVEL", "loud"),
+        ("MIDSTREAM_EDGE_SPOL_MAX_BYTES", "1"),
+    ],
+)
+def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("MIDSTREAM_CLOUD", "cloud:1")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        load()
+
+
+def test_values_that_contradict_each_other() -> None:
+    with pytest.raises(SettingsError, match="body_bytes_in_hand"):
+        Settings(max_body_bytes=8 << 20, body_bytes_in_hand=1 << 20)

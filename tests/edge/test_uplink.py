@@ -1,0 +1,226 @@
+"""The stream: order, credits, resume, refusals, and pixels on demand."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from common.wire import stream_pb2 as pb
+from edge.link import backoff
+from edge.parts import Parts
+from edge.uplink import Uplink
+from tests.edge.conftest import Edge, Start
+from tests.edge.peer import Peer, ack, nack, silent, until
+from tests.edge.pictures import jpeg
+
+
+def uplink(parts: Parts) -> Uplink:
+    assert parts.uplink is not None
+    return parts.uplink
+
+
+async def send(edge: Edge, count: int, **headers: str) -> list[str]:
+    answers = [await edge.post(jpeg(64, 64, i), **headers) for i in range(count)]
+    assert {a.status_code for a in answers} == {202}
+    return [a.json()["id"] for a in answers]
+
+
+async def ended(edge: Edge, count: int) -> dict[tuple[str, str], int]:
+    stats = edge.parts.spool
+    await until(lambda: sum(stats.stats.ended.values()) == count)
+    return stats.stats.ended
+
+
+async def test_packets_carry_what_the_cloud_needs(start: Start, peer: Peer) -> None:
+    data = jpeg()
+    async with start(peer, edge_id="e-1", frame_max_age_ms=60_000) as edge:
+        answer = (await edge.post(data, x_camera_id="door", x_capture_time=f"{time.time() - 1:.3f}")).json()
+        await until(lambda: peer.packets)
+        (hello,), (packet,) = peer.hellos, peer.packets
+        assert (
+            hello.edge_id == "e-1" and hello.epoch == edge.parts.spool.epoch and hello.software.startswith("midstream/")
+        )
+        assert (packet.seq, packet.frame_id, packet.camera) == (answer["seq"], answer["id"], "door")
+        assert packet.captured_unix_us < packet.accepted_unix_us <= packet.sent_unix_us
+        assert packet.source_bytes == len(data) and packet.max_age_ms == 60_000
+        assert set(packet.edge_ms) == {"decode_picture", "front", "code", "spool", "queue"}
+        assert all(ms >= 0 for ms in packet.edge_ms.values())
+
+
+async def test_in_order_and_never_more_in_flight_than_the_window(start: Start, peer: Peer) -> None:
+    peer.verdict, peer.window = silent, 3
+    async with start(peer) as edge:
+        ids = await send(edge, 10)
+        await until(lambda: len(peer.packets) == 3)
+        await asyncio.sleep(0.2)
+        assert len(peer.packets) == 3 == len(uplink(edge.parts).state.in_flight)
+        peer.say(ack(peer.packets[0]))
+        await until(lambda: len(peer.packets) == 4)
+        peer.say(pb.IngestResponse(credit=pb.Credit(window=5)))
+        await until(lambda: len(peer.packets) == 6)
+        peer.verdict = ack
+        for packet in peer.packets[1:6]:
+            peer.say(ack(packet))
+        assert await ended(edge, 10) == {("done", ""): 10}
+        assert [p.frame_id for p in peer.packets] == ids
+
+
+async def test_a_new_stream_begins_with_the_oldest_unacked(start: Start, peer: Peer) -> None:
+    acked: set[int] = set()
+
+    def every_other(packet: pb.Packet) -> pb.IngestResponse | None:
+        acked.add(packet.seq) if packet.seq % 2 else None
+        return ack(packet) if packet.seq % 2 else None
+
+    peer.verdict = every_other
+    async with start(peer) as edge:
+        ids = await send(edge, 6)
+        await ended(edge, 3)
+        first = len(peer.packets)
+        peer.verdict = ack
+        peer.hang_up()
+        await ended(edge, 6)
+        again = peer.packets[first:]
+        assert [p.frame_id for p in again] == ids[1::2], "only what was not acked, in order"
+        assert len(peer.hellos) == 2
+
+
+async def test_the_cloud_away_for_the_whole_send(start: Start, peer: Peer) -> None:
+    async with start(peer) as edge:
+        await peer.stop()
+        ids = await send(edge, 20)
+        assert edge.parts.spool.stats.queued == 20
+        await peer.start()
+        assert await ended(edge, 20) == {("done", ""): 20}
+        assert [p.frame_id for p in peer.packets] == ids
+
+
+async def test_a_restarted_edge_sends_what_the_one_before_promised(start: Start, peer: Peer) -> None:
+    peer.verdict = silent
+    async with start(peer) as edge:
+        ids = await send(edge, 5)
+        epoch = edge.parts.spool.epoch
+    peer.verdict = ack
+    peer.packets.clear()
+    async with start(peer) as edge:
+        await ended(edge, 5)
+        assert [p.frame_id for p in peer.packets] == ids and peer.hellos[-1].epoch == epoch
+
+
+@pytest.mark.parametrize(
+    ("reason", "state"),
+    [
+        (pb.NACK_REASON_CORRUPT, "failed: corrupt: why"),
+        (pb.NACK_REASON_UNKNOWN_BUNDLE, "failed: unknown bundle: why"),
+        (pb.NACK_REASON_FAILED, "failed: failed: why"),
+        (pb.NACK_REASON_EXPIRED, "expired: older than its max_age in the cloud"),
+    ],
+)
+async def test_a_refused_frame_fails_alone(start: Start, peer: Peer, reason: pb.NackReason, state: str) -> None:
+    peer.verdict = lambda p: nack(p, reason, "why") if p.seq == 2 else ack(p)
+    async with start(peer) as edge:
+        ids = await send(edge, 3)
+        await ended(edge, 3)
+        assert [await edge.state(i) for i in ids] == ["done", state, "done"]
+        text = (await edge.http.get("/metrics")).text
+        corrupt = 'midstream_decode_errors_total{kind="nack"} 1.0' in text
+        assert corrupt == (reason == pb.NACK_REASON_CORRUPT)
+
+
+async def test_answers_to_nothing_are_ignored(start: Start, peer: Peer) -> None:
+    async with start(peer) as edge:
+        await until(lambda: uplink(edge.parts).state.up)
+        peer.say(pb.IngestResponse(ack=pb.Ack(seq=77)))
+        peer.say(pb.IngestResponse(nack=pb.Nack(seq=78)))
+        peer.say(pb.IngestResponse(rate_hint=pb.RateHint(bytes_per_second=1)))
+        await send(edge, 2)
+        assert await ended(edge, 2) == {("done", ""): 2}
+
+
+async def test_too_late_is_not_sent(start: Start, peer: Peer) -> None:
+    async with start(peer, frame_max_age_ms=1000) as edge:
+        late = await edge.post(jpeg(), x_capture_time="2020-01-01T00:00:00Z")
+        (fresh,) = await send(edge, 1)
+        await ended(edge, 2)
+        assert (await edge.state(late.json()["id"])).startswith("expired: older than its max_age")
+        assert [p.frame_id for p in peer.packets] == [fresh]
+
+
+async def test_larger_than_the_cloud_takes_fails_here(start: Start, peer: Peer) -> None:
+    peer.max_payload = 40
+    async with start(peer) as edge:
+        (frame,) = await send(edge, 1)
+        await ended(edge, 1)
+        assert (await edge.state(frame)).startswith("failed: larger than the cloud takes")
+        assert not peer.packets
+
+
+async def ask(peer: Peer, frame_id: str, layer: str = "full") -> pb.LayerReply:
+    before = len(peer.replies)
+    peer.say(pb.IngestResponse(layer_request=pb.LayerRequest(request_id=f"r{before}", frame_id=frame_id, layer=layer)))
+    await until(lambda: len(peer.replies) > before)
+    reply = peer.replies[before]
+    assert reply.request_id == f"r{before}"
+    return reply
+
+
+async def test_pixels_on_demand_are_the_picture_as_received(start: Start, peer: Peer) -> None:
+    data = jpeg(800, 600)
+    async with start(peer) as edge:
+        answer = await edge.post(data, wait="10s")
+        reply = await ask(peer, answer.json()["id"])
+        assert reply.status == pb.LAYER_STATUS_OK and reply.payload == data and reply.content_type == "image/jpeg"
+
+
+async def test_gone_says_why(start: Start, peer: Peer) -> None:
+    async with start(peer, ring_max_bytes=20_000) as edge:
+        answers = [await edge.post(jpeg(200, 200, i), wait="10s") for i in range(12)]
+        large = await edge.post(jpeg(1200, 1200, quality=97), wait="10s")
+        whys = {
+            "shed: ring full": answers[0].json()["id"],
+            "never kept: larger than the ring": large.json()["id"],
+            "unknown frame": "nobody",
+        }
+        for why, frame_id in whys.items():
+            reply = await ask(peer, frame_id)
+            assert (reply.status, reply.detail, reply.payload) == (pb.LAYER_STATUS_GONE, why, b"")
+        assert (await ask(peer, answers[-1].json()["id"], "thumbnail")).detail.startswith("never kept")
+        assert (await ask(peer, answers[-1].json()["id"])).status == pb.LAYER_STATUS_OK
+
+
+async def test_requests_do_not_stop_the_frames(start: Start, peer: Peer) -> None:
+    async with start(peer) as edge:
+        (frame,) = await send(edge, 1)
+        await until(lambda: peer.packets)
+        for i in range(200):
+            peer.say(pb.IngestResponse(layer_request=pb.LayerRequest(request_id=str(i), frame_id=frame, layer="full")))
+        await send(edge, 10)
+        assert await ended(edge, 11) == {("done", ""): 11}
+        await until(lambda: len(peer.replies) >= 64)
+
+
+async def test_a_cloud_that_breaks_the_rules_is_left_and_tried_again(start: Start, peer: Peer) -> None:
+    peer.window = 0
+    async with start(peer) as edge:
+        await until(lambda: "window" in uplink(edge.parts).state.trouble)
+        peer.window = 4
+        await send(edge, 1)
+        assert await ended(edge, 1) == {("done", ""): 1}
+
+
+async def test_something_else_listens_there(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stranger = Peer(port=listener.getsockname()[1])
+        async with start(stranger, ready=False) as edge:
+            assert not uplink(edge.parts).state.up
+            assert (await edge.http.get("/livez")).status_code == 200
+            assert (await edge.http.get("/readyz")).status_code == 503
+
+
+def test_backoff_grows_to_its_bound_and_differs() -> None:
+    runs = [[delay for delay, _ in zip(backoff(0.2, 10), range(12), strict=False)] for _ in range(20)]
+    for i in range(12):
+        full = min(10, 0.2 * 2**i)
+        assert all(full / 2 <= run[i] <= full for run in runs)
+    assert len({run[-1] for run in runs}) > 10
