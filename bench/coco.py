@@ -6,7 +6,6 @@ means the same for a 640-pixel photo and a 4000-pixel one.
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bench.settings import data_root
 from common.geometry import GREY, Detections, letterbox_geometry, to_picture
 
 CATEGORIES = {"person": 1, "bicycle": 2, "car": 3, "motorcycle": 4, "bus": 6, "truck": 8, "cat": 17, "dog": 18}
@@ -27,14 +27,6 @@ MIN_BOXES = 5
 
 Picture = NDArray[np.uint8]
 Detect = Callable[[Picture], Detections]
-
-
-def data_root() -> Path:
-    """Return the data folder: MIDSTREAM_DATA, else ../shared/data beside the project."""
-    root = Path(os.environ.get("MIDSTREAM_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not (root / "instances_val.json").exists():
-        raise FileNotFoundError(f"no photos in {root}: set MIDSTREAM_DATA to the folder that holds instances_val.json")
-    return root
 
 
 @dataclass(frozen=True)

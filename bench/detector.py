@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.coco import LABELS, Detect, Picture, data_root, evaluate, in_picture, letterbox, photos
+from bench.coco import LABELS, Detect, Picture, evaluate, in_picture, letterbox, photos
+from bench.settings import MissingDataError, data_root
 from common import bundle as bundles
 from common.geometry import Detections, nms
 
@@ -95,7 +96,7 @@ def shipped() -> Path:
     for path in sorted((Path(__file__).parents[1] / "cloud" / "bundles").glob("*/" + bundles.MANIFEST)):
         if bundles.parse_manifest(path.read_bytes())[1].name == "embedded":
             return path.parent
-    raise FileNotFoundError("no bundle named 'embedded' is shipped here: name a bundle's folder with --bundle")
+    raise MissingDataError("no bundle named 'embedded' is shipped here: name a bundle's folder with --bundle")
 
 
 def run(bundle_dir: Path | None, quick: bool, json_path: Path | None) -> dict:

@@ -47,11 +47,15 @@ class Back:
         detector = self._bundle.manifest.detector
         kept = geometry.nms(*raw, self._threshold, detector.nms_iou, detector.max_detections)
         boxes = geometry.to_picture(kept.boxes, _letterbox(width, height, self._size))
-        # Rounded to what a 320-pixel network can tell: a tenth of that is still less than a hundredth of a pixel.
-        rows = zip(kept.labels.tolist(), kept.scores.tolist(), boxes.tolist(), strict=True)
+        # Rounded as float64, so that they are as short as JSON; finer than a 320-pixel network can tell.
         return [
-            Detection(detector.labels[label], round(score, 4), tuple(round(v, 2) for v in box))
-            for label, score, box in rows
+            Detection(detector.labels[label], score, (x1, y1, x2, y2))
+            for label, score, (x1, y1, x2, y2) in zip(
+                kept.labels.tolist(),
+                np.round(kept.scores.astype(np.float64), 4).tolist(),
+                np.round(boxes.astype(np.float64), 2).tolist(),
+                strict=True,
+            )
         ]
 
 

@@ -28,11 +28,16 @@ class _Listener:
         while not self.queue.empty():
             self.queue.get_nowait()
 
-    def offer(self, event: Event | None) -> None:
+    def offer(self, event: Event) -> None:
         if self.queue.full():
             self.behind = True
         else:
             self.queue.put_nowait(event)
+
+    def fall_behind(self) -> None:
+        self.behind = True
+        with suppress(asyncio.QueueFull):
+            self.queue.put_nowait(None)  # wakes it if it waits
 
 
 class Hub:
@@ -43,12 +48,22 @@ class Hub:
         self._render = render
         self._listeners: set[_Listener] = set()
         self._closed = False
+        self._published: int | None = None
 
     def __len__(self) -> int:
         return len(self._listeners)
 
     def publish(self, records: list[Record]) -> None:
-        """Hand committed results to all who listen, each rendered once."""
+        """Hand what was just committed to all who listen, each rendered once."""
+        newest = self._store.last_number
+        numbers = [record.number for record in records]
+        before = newest - len(numbers) if self._published is None else self._published
+        self._published = newest
+        if numbers != list(range(before + 1, newest + 1)):
+            # Something was committed without our knowing, as when the connection was lost at the last moment.
+            for listener in self._listeners:
+                listener.fall_behind()
+            return
         if not self._listeners:
             return
         for record in records:
@@ -60,9 +75,7 @@ class Hub:
         """End all streams."""
         self._closed = True
         for listener in self._listeners:
-            listener.behind = True
-            with suppress(asyncio.QueueFull):
-                listener.queue.put_nowait(None)
+            listener.fall_behind()
 
     async def follow(self, after: int | None, heartbeat: float) -> AsyncIterator[list[Event]]:
         """Everything beyond the number `after`, from now on if None; an empty list when nothing came for a while."""

@@ -239,5 +239,5 @@ def _message(d: Detection) -> wire.Detection:
 
 
 def _stored(record: Record) -> Stored:
-    found = [Detection(d["label"], d["score"], tuple(d["box"])) for d in record.detections]
+    found = [Detection(d["label"], d["score"], tuple(d["box"])) for d in record.found()]
     return Stored(found, duplicate=True)

@@ -17,7 +17,7 @@ import structlog
 
 from cloud.engine import Engine
 from cloud.frame import Frame, Key, Outcome, Reason, Refused, Result, Stored, Verdict
-from cloud.store import Inserted, Record, Store
+from cloud.store import Inserted, Record, Store, StoreError
 from common.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -61,6 +61,7 @@ class Pipeline:
 
         self._engine.start(deliver)
         self._writer = asyncio.create_task(self._write(), name="writer")
+        self._writer.add_done_callback(_report)
 
     async def drain(self) -> None:
         """Wait until everything submitted is settled."""
@@ -113,8 +114,8 @@ class Pipeline:
         for attempt in count(1):
             try:
                 return await self._store.insert(results)
-            except Exception:  # whatever the database's trouble, frames wait for its end
-                log.exception("cannot store results, trying again", frames=len(results), attempt=attempt)
+            except StoreError as e:  # nothing is acked, so nothing is lost: frames wait for the database
+                log.warning("trying again", attempt=attempt, reason=str(e))
                 await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS)) - 1])
         raise AssertionError("unreachable")
 
@@ -143,6 +144,12 @@ class Pipeline:
         if isinstance(outcome, Result):
             self._metrics.stage.labels("store").observe((time.monotonic_ns() - outcome.done_ns) / 1e9)
             self._metrics.e2e_latency.observe(max(0.0, time.time() - frame.accepted_us / 1e6))
+
+
+def _report(writer: asyncio.Task[None]) -> None:
+    # A bug. No frame can be stored any more; /livez says so from now on.
+    if not writer.cancelled() and writer.exception():
+        log.critical("the writer has died", exc_info=writer.exception())
 
 
 def _verdict(frame: Frame, outcome: Outcome, duplicates: set[Frame], clashes: set[Frame]) -> Verdict:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 GREY = 114
 """The value of the letterbox's border, on all channels."""
+BLOCK = 128
+"""Boxes that suppression compares pair by pair at once."""
 
 Boxes = NDArray[np.floating]
 
@@ -91,22 +93,38 @@ def nms(
     return Detections(boxes[cell[kept]], score[kept], label[kept])
 
 
-def _greedy(boxes: NDArray[np.float32], label: NDArray[np.int64], iou: float, limit: int) -> NDArray[np.int64]:
+def iou_matrix(a: Boxes, b: Boxes) -> Boxes:
+    """Return the intersection over union [N,M] of boxes [N,4] and [M,4]; 0 where both have no area."""
+    a, b = a[:, None], b[None]
+    w = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    h = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    common = np.maximum(w, 0) * np.maximum(h, 0)
+    union = _area(a) + _area(b) - common
+    result: Boxes = common / np.maximum(union, 1e-9)
+    return result
+
+
+def _area(boxes: Boxes) -> Boxes:
+    area: Boxes = np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+    return area
+
+
+def _greedy(boxes: Boxes, label: NDArray[np.int64], iou: float, limit: int) -> NDArray[np.int64]:
     """Return the indices that survive, given boxes [D,4] best first."""
     if not len(boxes):
         return np.zeros(0, np.int64)
     # Boxes of different classes are moved apart, so that they never overlap.
-    spread = label[:, None] * (boxes.max() - boxes.min() + 1)
-    moved = boxes + spread
-    x1, y1, x2, y2 = moved.T
-    area = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
-    left = np.arange(len(boxes))
-    kept: list[np.int64] = []
-    while len(left) and len(kept) < limit:
-        best, left = left[0], left[1:]
-        kept.append(best)
-        w = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
-        h = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
-        common = np.maximum(w, 0) * np.maximum(h, 0)
-        left = left[common <= iou * (area[best] + area[left] - common)]
-    return np.array(kept, np.int64)
+    moved = boxes + label[:, None].astype(boxes.dtype) * (boxes.max() - boxes.min() + 1)
+    kept: list[int] = []
+    # Block by block: a matrix of a block's pairs costs less than a pass over all that is left for each kept box.
+    for first in range(0, len(moved), BLOCK):
+        block = moved[first : first + BLOCK]
+        alive = np.logical_not(np.any(iou_matrix(block, moved[kept]) > iou, axis=1))
+        clash = iou_matrix(block, block) > iou
+        for i in range(len(block)):
+            if alive[i]:
+                kept.append(first + i)
+                alive &= ~clash[i]
+        if len(kept) >= limit:
+            break
+    return np.array(kept[:limit], np.int64)

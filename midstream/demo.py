@@ -15,6 +15,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from bench.settings import MissingDataError, data_root
 from bench.stand import Stand
 from common.errors import MidstreamError
 from common.types import STAGES
@@ -60,14 +61,14 @@ def choose(path: str | None) -> Iterable[frames.SourceFrame]:
     """The user's frames, else the photos and the clip of the data folder, else those that wheels carry."""
     if path is not None:
         return frames.read(Path(path))
-    data = Path("../shared/data")
-    photos, clip = data / "images" / "coco_val", data / "clips" / "street_traffic_720p.mp4"
-    if photos.is_dir() and clip.is_file():
-        return chain(
-            islice(frames.read(photos, "photos"), PHOTOS),
-            islice(frames.video(clip, "street", every=5), VIDEO_FRAMES),
-        )
-    return frames.packaged()
+    try:
+        data = data_root()
+    except MissingDataError:
+        return frames.packaged()
+    return chain(
+        islice(frames.read(data / "images" / "coco_val", "photos"), PHOTOS),
+        islice(frames.video(data / "clips" / "street_traffic_720p.mp4", "street", every=5), VIDEO_FRAMES),
+    )
 
 
 def send_all(stand: Stand, source: Iterable[frames.SourceFrame]) -> Tally:

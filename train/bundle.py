@@ -75,7 +75,7 @@ def manifest(
             "name": meta["detector"],
             "labels": meta["labels"],
             "coco_ids": [CATEGORIES[name] for name in meta["labels"]],
-            "score_threshold": 0.05,
+            "score_threshold": 0.1,
             "nms_iou": 0.6,
             "max_detections": 100,
         },

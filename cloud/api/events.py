@@ -17,7 +17,7 @@ _MAX_LISTENERS = 200
 
 def render(row: Record) -> bytes:
     """One result as an event: rendered once, sent to everybody."""
-    return format_sse_event(event="result", id=str(row.number), data_str=shapes.text(shapes.result(row)))
+    return format_sse_event(event="result", id=str(row.number), data_str=shapes.result(row))
 
 
 def router(hub: Hub) -> APIRouter:

@@ -10,7 +10,7 @@ from cloud.api import shapes
 from cloud.api.query import Filtered
 from cloud.api.results import shown
 from cloud.registry import Registry
-from cloud.store import Filters, Record, Store
+from cloud.store import Filters, Record, Store, to_json
 
 _CHUNK = 64 * 1024
 
@@ -53,7 +53,7 @@ async def _chunks(pieces: AsyncIterator[str]) -> AsyncIterator[bytes]:
 
 async def _jsonl(store: Store, filters: Filters, upto: int) -> AsyncIterator[str]:
     async for row in store.every(filters, upto):
-        yield shapes.text(shown(row, filters)) + "\n"
+        yield shown(row, filters) + "\n"
 
 
 async def _coco(store: Store, registry: Registry, filters: Filters, upto: int) -> AsyncIterator[str]:
@@ -62,16 +62,16 @@ async def _coco(store: Store, registry: Registry, filters: Filters, upto: int) -
     yield '{"info":{"description":"Results of Midstream","version":"1"},"images":['
     comma = ""
     async for row in store.every(filters, upto):
-        yield comma + shapes.text(_image(row))
+        yield comma + to_json(_image(row))
         comma = ","
     yield '],"annotations":['
     comma, number = "", 0
     async for row in store.every(filters, upto):
-        for d in shown(row, filters)["detections"]:
+        for d in filter(filters.matches, row.found()):
             number += 1
-            yield comma + shapes.text(_annotation(number, row.number, categories.id_of(d["label"]), d))
+            yield comma + to_json(_annotation(number, row.number, categories.id_of(d["label"]), d))
             comma = ","
-    yield f'],"categories":{shapes.text(categories.table())}}}'
+    yield f'],"categories":{to_json(categories.table())}}}'
 
 
 def _image(row: Record) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from cloud.api.problems import Problem, not_found, unavailable
 from cloud.api.results import find, json_response
 from cloud.layers import LAYERS, Asked, Gone, Layers
-from cloud.store import Picture, Store
+from cloud.store import Picture, Store, to_json
 
 _RETRY_SECONDS = 1
 _OFFLINE_RETRY_SECONDS = 10
@@ -67,7 +67,7 @@ def _shown(picture: Picture, if_none_match: str | None) -> Response:
 
 
 def _pending(edge: str) -> Response:
-    response = json_response({"status": "fetching", "edge": edge, "retry_after": _RETRY_SECONDS})
+    response = json_response(to_json({"status": "fetching", "edge": edge, "retry_after": _RETRY_SECONDS}))
     response.status_code = 202
     response.headers["Retry-After"] = str(_RETRY_SECONDS)
     response.headers["Cache-Control"] = "no-store"

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 from pydantic import AwareDatetime
 
 from cloud.api.problems import invalid
-from cloud.api.shapes import _EPOCH, FIELDS
+from cloud.api.shapes import EPOCH, FIELDS
 from cloud.store import Filters
 
 Order = Literal["desc", "asc"]
@@ -57,7 +57,7 @@ Fields = Annotated[list[str] | None, Depends(_fields)]
 
 
 def _micros(time: datetime | None) -> int | None:
-    return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
+    return None if time is None else (time - EPOCH) // timedelta(microseconds=1)
 
 
 def encode_cursor(order: Order, number: int) -> str:

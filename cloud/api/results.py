@@ -1,7 +1,7 @@
 """/v1/results, /v1/frames/{id}, /v1/cameras: what was found."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -9,7 +9,7 @@ from cloud.api import shapes
 from cloud.api.problems import not_found
 from cloud.api.query import Fields, Filtered, Order, decode_cursor, encode_cursor
 from cloud.links import Links
-from cloud.store import Filters, Record, Store
+from cloud.store import Filters, Record, Store, to_json
 
 
 def router(store: Store, links: Links) -> APIRouter:
@@ -29,9 +29,8 @@ def router(store: Store, links: Links) -> APIRouter:
         past = decode_cursor(cursor, order)
         rows = await store.results(filters, limit, newest_first=order == "desc", past=past)
         following = encode_cursor(order, rows[-1].number) if len(rows) == limit else None
-        page = {"results": [shown(row, filters, fields) for row in rows], "next": following}
         headers = {"Link": _next(request, following)} if following else None
-        return json_response(page, headers)
+        return json_response(shapes.page((shown(row, filters, fields) for row in rows), following), headers)
 
     @routes.get("/v1/results/{id}", response_model=shapes.Result)
     @routes.get("/v1/frames/{id}", response_model=shapes.Result)
@@ -43,7 +42,8 @@ def router(store: Store, links: Links) -> APIRouter:
     async def cameras() -> Response:
         """All cameras that ever sent a frame, each with its newest result."""
         states = await store.cameras()
-        return json_response({"cameras": [shapes.camera(s, online=links.get(s.edge) is not None) for s in states]})
+        each = (shapes.camera(s, online=links.get(s.edge) is not None) for s in states)
+        return json_response(f'{{"cameras":[{",".join(each)}]}}')
 
     return routes
 
@@ -56,17 +56,16 @@ async def find(store: Store, frame_id: str) -> Record:
     return row
 
 
-def shown(row: Record, filters: Filters, fields: list[str] | None = None) -> dict[str, Any]:
+def shown(row: Record, filters: Filters, fields: list[str] | None = None) -> str:
     """A result as asked for: the detections that match, the fields that are wanted."""
     if filters.labels or filters.min_score is not None:
-        row = replace(row, detections=[d for d in row.detections if filters.matches(d)])
-    result = shapes.result(row)
-    return result if fields is None else {name: result[name] for name in fields}
+        row = replace(row, detections=to_json([d for d in row.found() if filters.matches(d)]))
+    return shapes.result(row, fields)
 
 
-def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
-    """JSON without the framework's walk over every value: the shapes are ours already."""
-    return Response(shapes.text(value), media_type="application/json", headers=headers)
+def json_response(text: str, headers: dict[str, str] | None = None) -> Response:
+    """JSON that is text already."""
+    return Response(text, media_type="application/json", headers=headers)
 
 
 def _next(request: Request, cursor: str) -> str:

@@ -1,7 +1,5 @@
 """A connection pool to SQLite or PostgreSQL, set up the way the promises need."""
 
-import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +25,11 @@ def async_url(database: str) -> URL:
 def connect(database: str) -> AsyncEngine:
     """The pool. Nothing is connected yet."""
     url = async_url(database)
-    compact = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True, json_serializer=compact)
+        return create_async_engine(url, pool_pre_ping=True)
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, json_serializer=compact)
+    engine = create_async_engine(url)
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     return engine
 

@@ -1,17 +1,26 @@
 """Rows as the rest of the cloud sees them."""
 
+import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cloud.frame import Result
+from common.types import Detection
 
 Found = dict[str, Any]
 """{"label": str, "score": float, "box": [x1, y1, x2, y2]}"""
 
 
+to_json = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
+"""Compact."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One stored result: the columns of `results`, in their order."""
+    """One stored result: the columns of `results`, in their order. `detections` and `timing` are JSON: most that is
+    read is sent on as it is, and parsing it to write it again would cost more than all else.
+    """
 
     number: int
     id: str
@@ -32,8 +41,13 @@ class Record:
     quality: int
     provenance: str
     best_score: float
-    detections: list[Found]
-    timing: dict[str, float]
+    detections: str
+    timing: str
+
+    def found(self) -> list[Found]:
+        """`detections`, parsed."""
+        detections: list[Found] = json.loads(self.detections)
+        return detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,7 @@ def record(result: Result, number: int, stored_us: int, store_ms: float) -> Reco
     frame = result.frame
     container = frame.container
     edge, epoch, seq = frame.key
+    timing = frame.timing | result.timing | {"store": store_ms}
     return Record(
         number=number,
         id=frame.id,
@@ -94,15 +109,14 @@ def record(result: Result, number: int, stored_us: int, store_ms: float) -> Reco
         quality=container.quality,
         provenance="split",
         best_score=max((d.score for d in result.detections), default=0.0),
-        detections=[{"label": d.label, "score": d.score, "box": list(d.box)} for d in result.detections],
-        timing={stage: round(ms, 3) for stage, ms in (*frame.timing.items(), *result.timing.items())}
-        | {"store": round(store_ms, 3)},
+        detections=to_json([{"label": d.label, "score": d.score, "box": d.box} for d in result.detections]),
+        timing=to_json({stage: round(ms, 3) for stage, ms in timing.items()}),
     )
 
 
-def best_by_label(detections: list[Found]) -> dict[str, float]:
+def best_by_label(detections: list[Detection]) -> dict[str, float]:
     """The best score of every label."""
     best: dict[str, float] = {}
     for d in detections:
-        best[d["label"]] = max(d["score"], best.get(d["label"], 0.0))
+        best[d.label] = max(d.score, best.get(d.label, 0.0))
     return best

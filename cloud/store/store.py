@@ -8,14 +8,14 @@ numbers that the first has not committed yet.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 from sqlalchemy import Select, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud.frame import Key, Result
@@ -52,6 +52,7 @@ class Store:
         )
         self._upsert_cameras = _upsert_cameras(dialect.insert(cameras))
         self._put_picture = dialect.insert(pictures).on_conflict_do_nothing()
+        self._unsure = False
         self.last_number = 0
         """The number of the newest committed result."""
 
@@ -67,8 +68,7 @@ class Store:
                 await self._read_last_number()
             except Exception as e:
                 await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
-                cause = getattr(e, "orig", None) or e
-                raise StoreError(f"cannot use the database {self._engine.url.render_as_string()}: {cause}") from e
+                raise StoreError(f"cannot use the database {self._engine.url.render_as_string()}: {_cause(e)}") from e
             undo.pop_all()
 
     async def close(self) -> None:
@@ -80,12 +80,24 @@ class Store:
     # ---- writing
 
     async def insert(self, batch: Sequence[Result]) -> Inserted:
-        """Commit these results in order, each once for ever. One transaction, unless a frame id clashes."""
+        """Commit these results in order, each once for ever. One transaction, unless a frame id clashes.
+
+        Raises StoreError if the database fails. Then some may be committed: insert them again, they will be duplicates.
+        """
         async with self._writing:
             try:
-                return await self._insert(batch)
-            except IntegrityError:
-                return await self._insert_one_by_one(batch)
+                if self._unsure:
+                    await self._read_last_number()
+                return await self._insert_together(batch)
+            except (SQLAlchemyError, OSError) as e:
+                self._unsure = True
+                raise StoreError(f"cannot store {len(batch)} results: {_cause(e)}") from e
+
+    async def _insert_together(self, batch: Sequence[Result]) -> Inserted:
+        try:
+            return await self._insert(batch)
+        except (DataError, IntegrityError):
+            return await self._insert_one_by_one(batch)
 
     async def _insert(self, batch: Sequence[Result]) -> Inserted:
         stored_us, now = time.time_ns() // 1000, time.monotonic_ns()
@@ -97,20 +109,13 @@ class Store:
             answer = await writer.execute(self._insert_results, [_columns(row) for row in rows])
             numbers = set(answer.scalars())
             new = [row for row in rows if row.number in numbers]
+            labels = _labels((r, row.number) for r, row in zip(batch, rows, strict=True) if row.number in numbers)
+            if labels:
+                await writer.execute(found.insert(), labels)
             if new:
-                await self._insert_sums(writer, new)
+                await writer.execute(self._upsert_cameras, _sums(new))
         self.last_number = new[-1].number if new else self.last_number
         return Inserted(new, [r for r, row in zip(batch, rows, strict=True) if row.number not in numbers], [])
-
-    async def _insert_sums(self, writer: AsyncConnection, new: list[Record]) -> None:
-        labels = [
-            {"label": label, "number": row.number, "score": score}
-            for row in new
-            for label, score in best_by_label(row.detections).items()
-        ]
-        if labels:
-            await writer.execute(found.insert(), labels)
-        await writer.execute(self._upsert_cameras, _sums(new))
 
     async def _insert_one_by_one(self, batch: Sequence[Result]) -> Inserted:
         # Rare: two packets claim one frame id, or another process has taken our numbers.
@@ -119,7 +124,7 @@ class Store:
         for result in batch:
             try:
                 one = await self._insert([result])
-            except IntegrityError:
+            except (DataError, IntegrityError):
                 done.clashes.append(result)
             else:
                 done.new.extend(one.new)
@@ -165,7 +170,7 @@ class Store:
         try:
             await self._one(select(1))
         except (SQLAlchemyError, OSError) as e:
-            raise StoreError(f"the database does not answer: {e}") from e
+            raise StoreError(f"the database does not answer: {_cause(e)}") from e
 
     async def results(
         self,
@@ -233,6 +238,7 @@ class Store:
     async def _read_last_number(self) -> None:
         row = await self._one(select(func.coalesce(func.max(results.c.number), 0)))
         self.last_number = int(row[0]) if row else 0
+        self._unsure = False
 
 
 async def _connect_patiently(engine: AsyncEngine) -> AsyncConnection:
@@ -248,8 +254,22 @@ async def _connect_patiently(engine: AsyncEngine) -> AsyncConnection:
     raise AssertionError("unreachable")
 
 
+def _cause(error: Exception) -> str:
+    """What the driver said, without the SQL."""
+    return str(getattr(error, "orig", None) or error)
+
+
 def _camera(camera: str, edge: str, frames: int, coded: int, first_us: int, last_us: int, *last: Any) -> Camera:
     return Camera(camera, edge, frames, coded, first_us, last_us, Record(*last) if last[0] is not None else None)
+
+
+def _labels(new: Iterable[tuple[Result, int]]) -> list[dict[str, Any]]:
+    """The rows of `found` for new results and their numbers."""
+    return [
+        {"label": label, "number": number, "score": score}
+        for result, number in new
+        for label, score in best_by_label(result.detections).items()
+    ]
 
 
 def _columns(row: Record) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The four tables. A change here needs a migration in migrations/versions."""
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     Float,
@@ -19,7 +18,8 @@ metadata = MetaData()
 Big = BigInteger().with_variant(Integer(), "sqlite")
 
 # One row a frame. `number` rises in the order of commits: it is what cursors and event ids are made of.
-# `best_score` and the table `found` exist only so that filters need not look into the JSON.
+# `detections` and `timing` are JSON, kept as the text that is sent. `best_score` and the table `found` exist only so
+# that filters need not look into it.
 results = Table(
     "results",
     metadata,
@@ -42,8 +42,8 @@ results = Table(
     Column("quality", Integer, nullable=False),
     Column("provenance", String(16), nullable=False),
     Column("best_score", Float, nullable=False),
-    Column("detections", JSON, nullable=False),
-    Column("timing", JSON, nullable=False),
+    Column("detections", Text, nullable=False),
+    Column("timing", Text, nullable=False),
     UniqueConstraint("edge", "epoch", "seq", name="results_packet"),
     Index("results_camera", "camera", "number"),
     Index("results_captured", "captured_us"),

@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("faster_coco_eval")
 
-from bench.coco import Photo, agreement, data_root, evaluate, letterbox, photos
+from bench.coco import Photo, agreement, evaluate, letterbox, photos
+from bench.settings import data_root
 from common.geometry import Detections
 
 

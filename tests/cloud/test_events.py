@@ -92,6 +92,19 @@ async def test_a_slow_listener_reads_from_the_database(cloud: Running, monkeypat
     assert not len(hub)
 
 
+async def test_what_was_committed_in_the_dark_is_not_missed(cloud: Running) -> None:
+    """A commit whose answer was lost: nobody published it, and the next one shows that it is there."""
+    sent = [packet(seq, cloud.payload()) for seq in range(3)]
+    publish, cloud.parts.pipeline._publish = cloud.parts.pipeline._publish, lambda records: None
+    async with listening(cloud) as events, cloud.edge() as edge:
+        await edge.deliver(sent[0])
+        cloud.parts.pipeline._publish = publish
+        cloud.parts.hub._published = 0
+        await edge.deliver(*sent[1:])
+        seen = [json.loads(e["data"])["id"] for e in await take(events, 3)]
+    assert seen == [p.frame_id for p in sent]
+
+
 async def test_silence_has_a_heartbeat(cloud: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloud.api.events.HEARTBEAT_SECONDS", 0.1)
     async with cloud.http.stream("GET", "/v1/events") as answer, asyncio.timeout(PATIENCE):
@@ -110,4 +123,4 @@ async def test_a_rendered_result_is_the_stored_one(cloud: Running) -> None:
     (row,) = await cloud.parts.store.results(Filters(), 10)
     async with listening(cloud, after=0) as events:
         (event,) = await take(events, 1)
-    assert json.loads(event["data"])["timing"] == row.timing
+    assert json.loads(event["data"])["timing"] == json.loads(row.timing)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from common.wire import stream_pb2 as pb
+from edge.app import drain
 from edge.link import backoff
 from edge.parts import Parts
 from edge.uplink import Uplink
@@ -224,3 +225,23 @@ def test_backoff_grows_to_its_bound_and_differs() -> None:
         full = min(10, 0.2 * 2**i)
         assert all(full / 2 <= run[i] <= full for run in runs)
     assert len({run[-1] for run in runs}) > 10
+
+
+async def test_drain_waits_for_the_cloud_but_not_for_ever(start: Start, peer: Peer) -> None:
+    peer.verdict = silent
+    async with start(peer, drain_seconds=0.2) as edge:
+        await send(edge, 2)
+        await drain(edge.parts)
+        assert edge.parts.spool.stats.queued == 2 and edge.parts.intake.draining
+        peer.hang_up()
+        peer.verdict = ack
+        await ended(edge, 2)
+
+
+async def test_drain_does_not_wait_for_a_cloud_that_is_away(start: Start, peer: Peer) -> None:
+    async with start(peer, drain_seconds=1000) as edge:
+        await peer.stop()
+        await until(lambda: not uplink(edge.parts).state.up)
+        await send(edge, 2)
+        async with asyncio.timeout(10):
+            await drain(edge.parts)

@@ -5,7 +5,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from bench.coco import LABELS, data_root
+from bench.coco import LABELS
+from bench.settings import data_root
 from train.detection import DetectorTask, Schedule
 from train.export import export_run
 from train.loop import Plan, Run, fit

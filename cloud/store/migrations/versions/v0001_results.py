@@ -61,8 +61,8 @@ def _results() -> None:
         sa.Column("quality", sa.Integer(), nullable=False),
         sa.Column("provenance", sa.String(16), nullable=False),
         sa.Column("best_score", sa.Float(), nullable=False),
-        sa.Column("detections", sa.JSON(), nullable=False),
-        sa.Column("timing", sa.JSON(), nullable=False),
+        sa.Column("detections", sa.Text(), nullable=False),
+        sa.Column("timing", sa.Text(), nullable=False),
         sa.UniqueConstraint("edge", "epoch", "seq", name="results_packet"),
     )
     op.create_index("results_camera", "results", ["camera", "number"])
