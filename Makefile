@@ -23,7 +23,7 @@ help: ## this list
 
 # ---- set-up ---------------------------------------------------------------------------------------------------------
 
-$(BIN)/python:
+$(BIN)/pip:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing. On Debian:" \
 		"apt-get install python3 python3-venv python3-dev" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments." \
@@ -40,13 +40,13 @@ test -e "$$headers/Python.h" || { echo "Python.h is missing in $$headers." \
 	"On Debian: apt-get install python3-dev" >&2; exit 1; }
 endef
 
-$(VENV)/.installed-demo: $(INSTALL) | $(BIN)/python
+$(VENV)/.installed-demo: $(INSTALL) | $(BIN)/pip
 	$(can-compile)
 	@echo "Installing edge, cloud and demo (no torch) and compiling the C kernel. About a minute on a new machine."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[edge,cloud,demo]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(INSTALL) | $(BIN)/python
+$(VENV)/.installed-dev: $(INSTALL) | $(BIN)/pip
 	$(can-compile)
 	@echo "Installing everything, torch and the test tools included (about 6 GB), and compiling the C kernel."
 	@echo "This takes several minutes on a new machine and prints nothing meanwhile."
@@ -95,7 +95,7 @@ format: $(VENV)/.installed-dev ## let ruff rewrite what it can
 
 # ---- making ---------------------------------------------------------------------------------------------------------
 
-$(PROTOC_VENV)/grpcio-tools-$(OLDEST_GRPC): | $(BIN)/python
+$(PROTOC_VENV)/grpcio-tools-$(OLDEST_GRPC): | $(BIN)/pip
 	@rm -rf $(PROTOC_VENV)
 	@echo "Installing grpcio-tools $(OLDEST_GRPC) into $(PROTOC_VENV)."
 	@$(BIN)/python -m venv $(PROTOC_VENV)

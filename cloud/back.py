@@ -53,7 +53,7 @@ class Back:
             for label, score, (x1, y1, x2, y2) in zip(
                 kept.labels.tolist(),
                 np.round(kept.scores.astype(np.float64), 4).tolist(),
-                np.round(boxes.astype(np.float64), 2).tolist(),
+                np.round(np.nan_to_num(boxes.astype(np.float64)), 2).tolist(),  # JSON has no NaN
                 strict=True,
             )
         ]

@@ -30,7 +30,7 @@ _BY_STATUS = {
     502: "refused-by-cloud",
     503: "unavailable",
 }
-_LINGER_BYTES, _LINGER_SECONDS = 1 << 20, 1.0
+_LINGER_BYTES, _LINGER_SECONDS = 16 << 20, 3.0
 
 
 def problem(

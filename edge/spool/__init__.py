@@ -1,10 +1,10 @@
 """The edge's memory on disk: frames the cloud has not acked, their fate, and the pictures they came from.
 
-`book.py` is the file format and its transactions, `ring.py` the pictures, `spool.py` the asynchronous face with
-its one writer thread.
+`records.py` says what goes in and out, `book.py` is the file format and its transactions, `ring.py` the pictures,
+`spool.py` the asynchronous face with its one writer thread.
 """
 
-from edge.spool.book import (
+from edge.spool.records import (
     Accepted,
     Ended,
     Frame,

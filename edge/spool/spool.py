@@ -6,7 +6,6 @@ with the next one that somebody does, or go after LINGER_S.
 """
 
 import asyncio
-import logging
 import os
 import queue
 import sqlite3
@@ -19,8 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from common.errors import MidstreamError, SettingsError
-from edge.spool.book import Accepted, Book, Ended, Frame, Limits, Pending, Reader, Record, SpoolError, Stats, now_us
+from edge.spool.book import Book, Reader
+from edge.spool.records import Accepted, Ended, Frame, Limits, Pending, Record, SpoolError, Stats, now_us
 from edge.spool.ring import Kept
 
 T = TypeVar("T")
@@ -29,7 +31,7 @@ HOUSEKEEPING_S = 1.0
 MAX_BATCH = 256
 _REMEMBERED = 4096
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -200,7 +202,7 @@ class Spool:
         oldest = list(ring.segments)[: (len(ring.segments) + 1) // 2]
         if not oldest:
             raise error
-        log.error("the disk did not take a transaction (%s): shedding %d segments of pictures", error, len(oldest))
+        log.error("the disk did not take a transaction: pictures are shed", error=str(error), segments=len(oldest))
         for segment in oldest:
             ring.drop(segment)
         marks = [_Job(partial(_unlist, segment), lazy=True) for segment in oldest]
@@ -212,7 +214,7 @@ class Spool:
         except (sqlite3.Error, OSError):
             log.exception("the spool cannot even roll back")
         if not self.trouble:
-            log.error("the spool cannot be written: %s", error)
+            log.error("the spool cannot be written", error=str(error))
         self.trouble = str(error) or type(error).__name__
         self._owed += [job for job in batch if job.owed]
         self._tell([(job, SpoolError(f"the spool cannot be written: {error}")) for job in batch if job.answer], [])

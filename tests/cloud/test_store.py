@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,14 @@ async def test_what_goes_in_comes_out(store: Store, bundle: Bundle) -> None:
     assert (row.number, row.seq, row.source_bytes, row.best_score) == (1, 7, 2**31 + 1, 0.9)
     assert row.found()[0] == {"label": "cat", "score": 0.9, "box": [1.0, 2.0, 3.5, 4.0]}
     assert list(json.loads(row.timing)) == ["front", "back", "store"]
+
+
+async def test_any_label_is_stored_as_json(store: Store, bundle: Bundle) -> None:
+    one = result(bundle, 1)
+    odd = Detection('a "quoted" \\ label, ünï\n', 0.5, (0.0, 1e-05, 2.25, 1e20))
+    (row,) = (await store.insert([replace(one, detections=[odd])])).new
+    assert row.found() == [{"label": odd.label, "score": 0.5, "box": list(odd.box)}]
+    assert await store.results(Filters(labels=(odd.label,)), 1) == [row]
 
 
 async def test_each_packet_once_however_it_comes(store: Store, bundle: Bundle) -> None:
