@@ -103,7 +103,7 @@ def result(cloud: httpx.Client, frame_id: str) -> dict[str, Any]:
 def one(frame: frames.SourceFrame, row: dict[str, Any], tally: Tally) -> None:
     """Print one result and count it."""
     took = (_instant(row["stored_at"]) - _instant(row["accepted_at"])) * 1e3
-    took += sum(row["timing"].get(s, 0) for s in ("decode_picture", "front", "code", "spool"))
+    took += sum(row["timing"].get(s, 0) for s in ("decode_picture", "front", "code"))
     tally.coded.append(row["bytes"]["coded"])
     tally.jpeg.append(jpeg_bytes(frame.data))
     tally.latency.append(took)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.coco import LABELS, letterbox, photos
+from bench.detector import session
 from common.geometry import GREY
 from train.nets.detector import Back, Detector, Front, boxes_of, cells
 
@@ -119,16 +120,15 @@ def halve(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-@torch.no_grad()
-def calibrate(edge: EdgeHalf, images: Iterable[NDArray[np.uint8]]) -> dict[str, NDArray[np.float64]]:
-    """Return the moments of the cut over letterboxed images [320,320,3]: of all elements and by channel."""
+def calibrate(cuts: Iterable[NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
+    """Return the moments of cut tensors [C,H,W] of many photos: of all elements and by channel."""
     count, total, square = 0, np.float64(0), np.float64(0)
     low, high = np.float64(np.inf), np.float64(-np.inf)
-    for image in images:
-        cut = edge(torch.from_numpy(image)[None])[0].double().flatten(1).numpy()
-        count += cut.shape[1]
-        total, square = total + cut.sum(1), square + (cut**2).sum(1)
-        low, high = np.minimum(low, cut.min(1)), np.maximum(high, cut.max(1))
+    for cut in cuts:
+        values = cut.reshape(len(cut), -1).astype(np.float64)
+        count += values.shape[1]
+        total, square = total + values.sum(1), square + (values**2).sum(1)
+        low, high = np.minimum(low, values.min(1)), np.maximum(high, values.max(1))
     mean, second = total / count, square / count
     return {
         "mean": np.asarray(mean.mean()),
@@ -157,8 +157,9 @@ def write(detector: Detector, images: Iterable[NDArray[np.uint8]], folder: Path)
     folder.mkdir(parents=True, exist_ok=True)
     halves = Halves(detector)
     halves.write(folder)
+    front = session(folder / "front.onnx")
     partial = folder / "calibration.partial.npz"
-    np.savez(partial, **calibrate(halves.edge, images))
+    np.savez(partial, **calibrate(front.run(None, {"image": image[None]})[0][0] for image in images))
     partial.replace(folder / "calibration.npz")
     cut = halves.edge(torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8))
     meta = {
