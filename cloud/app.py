@@ -31,6 +31,7 @@ from cloud.registry import Registry
 from cloud.server import Server, listen, write_port
 from cloud.settings import Settings
 from cloud.store import Store
+from common import apidocs
 from common.errors import MidstreamError
 from common.telemetry import Metrics, setup_logging
 from common.wire import SERVER_OPTIONS, stream_pb2_grpc
@@ -131,11 +132,13 @@ def build(settings: Settings) -> FastAPI:
         version=_version(),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         responses={"4XX": problems.SCHEMA},
     )
     app.state.cloud = cloud
     problems.install(app)
+    apidocs.install(app)
     app.include_router(results.router(cloud.store, cloud.links))
     app.include_router(images.router(cloud.store, cloud.layers))
     app.include_router(events.router(cloud.hub))

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 from starlette.types import Lifespan, Receive, Scope, Send
 
+from common import apidocs
 from common.bundle import Bundle
 from common.telemetry import Metrics, setup_logging
 from edge import api, status
@@ -71,6 +72,8 @@ def application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         title="Midstream edge",
         version=software(),
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         description="Takes pictures, sends coded features to the cloud. Errors are application/problem+json.",
     )
     # So that other methods are answered 405, and a client that asks first finds POST.
@@ -78,6 +81,7 @@ def application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     app.include_router(api.router, tags=["frames"])
     app.include_router(status.router, tags=["status"])
     install_problems(app)
+    apidocs.install(app)
     return app
 
 
