@@ -33,6 +33,7 @@ from cloud.settings import Settings
 from cloud.store import Store
 from common import apidocs
 from common.errors import MidstreamError
+from common.problems import SCHEMA
 from common.telemetry import Metrics, setup_logging
 from common.wire import SERVER_OPTIONS, stream_pb2_grpc
 
@@ -134,7 +135,7 @@ def build(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses={"4XX": problems.SCHEMA},
+        responses={"4XX": SCHEMA},
     )
     app.state.cloud = cloud
     problems.install(app)

@@ -19,10 +19,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common.errors import FrameError, MidstreamError
+from common.problems import SCHEMA
 from edge.body import Headers, declared_size, read_picture
 from edge.intake import new_shot
 from edge.parts import Parts, parts
-from edge.problems import SCHEMA, mistake, problem, refusal
+from edge.problems import mistake, problem, refusal
 from edge.spool import Accepted
 from edge.uplink import Outcome
 

@@ -1,9 +1,8 @@
-"""application/problem+json (RFC 9457): one shape for everything that goes wrong over HTTP."""
+"""What the edge says over HTTP when something goes wrong: which error is which problem."""
 
 import asyncio
 import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from common import problems
 from common.errors import FrameError, MidstreamError
 from edge.intake import NotNowError
 from edge.spool import SpoolError
 
-MEDIA_TYPE = "application/problem+json"
 _BY_STATUS = {
     400: "malformed",
     404: "not-found",
@@ -38,10 +37,8 @@ def problem(
 ) -> Response:
     """The answer for one problem. `kind` is the stable name in `type`; `detail` says what would help."""
     name = kind or _BY_STATUS.get(status, "error")
-    title = HTTPStatus(status).phrase
-    body = {"type": f"urn:midstream:problem:{name}", "title": title, "status": status, "detail": detail, **members}
     make = Lingering if status in (408, 413) else Response
-    return make(json.dumps(body), status, headers, MEDIA_TYPE)
+    return make(json.dumps(problems.body(status, name, detail, **members)), status, headers, problems.MEDIA_TYPE)
 
 
 def refusal(error: MidstreamError) -> Response:
@@ -111,23 +108,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, broken)
-
-
-SCHEMA: dict[str, Any] = {
-    "description": "What went wrong and what would help (RFC 9457).",
-    "content": {
-        MEDIA_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail"],
-                "properties": {
-                    "type": {"type": "string", "format": "uri"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                },
-            }
-        }
-    },
-}
-"""For OpenAPI."""

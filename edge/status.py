@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from common.errors import FrameError
-from edge import problems
+from common.problems import SCHEMA
 from edge.encode import Encoder
 from edge.parts import Parts, parts
 from edge.spool import now_us
@@ -55,14 +55,14 @@ class OperatingPoint(BaseModel):
     camera: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
 
 
-@router.get("/v1/operating-point", responses={503: problems.SCHEMA})
+@router.get("/v1/operating-point", responses={503: SCHEMA})
 async def get_operating_point(request: Request) -> dict[str, Any]:
     """The choice, and the measured points there are to choose from."""
     edge = parts(request)
     return _operating_point(edge, _encoder(edge))
 
 
-@router.patch("/v1/operating-point", responses={422: problems.SCHEMA, 503: problems.SCHEMA})
+@router.patch("/v1/operating-point", responses={422: SCHEMA, 503: SCHEMA})
 async def patch_operating_point(choice: OperatingPoint, request: Request) -> dict[str, Any]:
     """Choose the quality of new frames; frames in the spool stay as they are."""
     edge = parts(request)
@@ -85,7 +85,7 @@ def _operating_point(edge: Parts, encoder: Encoder) -> dict[str, Any]:
     }
 
 
-@router.get("/v1/bundle", responses={503: problems.SCHEMA})
+@router.get("/v1/bundle", responses={503: SCHEMA})
 async def get_bundle(request: Request) -> dict[str, Any]:
     """The bundle new frames are coded with."""
     edge = parts(request)

@@ -1,7 +1,6 @@
-"""Errors as RFC 9457 problems: a stable `type`, a `detail` that says what to do."""
+"""What the cloud says over HTTP when something goes wrong: which error is which problem."""
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,34 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-MEDIA_TYPE = "application/problem+json"
-_TYPES = "urn:midstream:problem:"
+from common import problems
 
 # What the framework raises by itself, by status.
 _KNOWN = {
     404: ("not-found", "There is nothing at this path; /docs lists what there is."),
     405: ("method-not-allowed", "This path does not take this method; the Allow header says which it takes."),
 }
-
-
-SCHEMA: dict[str, Any] = {
-    "description": "What went wrong and what would help (RFC 9457).",
-    "content": {
-        MEDIA_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail"],
-                "properties": {
-                    "type": {"type": "string", "format": "uri"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                },
-            }
-        }
-    },
-}
-"""For OpenAPI."""
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
@@ -78,14 +56,8 @@ def install(app: FastAPI) -> None:
 
 
 def _answer(problem: Problem) -> JSONResponse:
-    body = {
-        "type": _TYPES + problem.name,
-        "title": HTTPStatus(problem.status).phrase,
-        "status": problem.status,
-        "detail": problem.detail,
-        **problem.more,
-    }
-    return JSONResponse(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    content = problems.body(problem.status, problem.name, problem.detail, **problem.more)
+    return JSONResponse(content, problem.status, headers=problem.headers, media_type=problems.MEDIA_TYPE)
 
 
 async def _problem(_: Request, error: Exception) -> JSONResponse:

@@ -14,9 +14,8 @@ MOST_FILE_LINES = 450
 DRAWERS = {"base", "helper", "helpers", "manager", "misc", "util", "utils"}
 
 # Written in pieces, so that this file does not match itself.
-MACHINE = re.compile(
-    "|".join([r"(?<![\w.~-])/(?:root|home|Users|work|farm)/", "pythonhosted", r"pypi\.org/simp" + "le", r"npmjs\."])
-)
+_HOSTS = ["python" + "hosted", r"pypi\.o" + "rg", "npm" + r"js\."]
+MACHINE = re.compile("|".join([r"(?<![\w.~-])/(?:root|home|Users|work|fa" + r"rm)/", *_HOSTS]))
 MACHINE_ITSELF = "tests/house/test_hygiene.py"
 
 

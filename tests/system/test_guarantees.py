@@ -74,9 +74,7 @@ def test_a_corrupt_packet_does_not_stop_the_stream(tmp_path: Path) -> None:
     """One bit flipped on the edge's disk: refused and counted; its neighbours arrive."""
     with Stand(tmp_path) as stand:
         stand.cloud.stop()
-        ids = [
-            post_until_accepted(stand.edge.url, data, "north", f"k{i}")["id"] for i, data in enumerate(pictures(5))
-        ]
+        ids = [post_until_accepted(stand.edge.url, data, "north", f"k{i}")["id"] for i, data in enumerate(pictures(5))]
         stand.edge.stop()
         flip_a_bit(next(stand.edge.data.glob("*.db")), ids[2])
         stand.cloud.start()
