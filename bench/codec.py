@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.coco import letterbox, photos
-from bench.detector import session, shipped
+from bench.networks import session, shipped
 from common.codec import Container, Lightweight, _kernel, cabac, pack, unpack
 from common.codec.clip import Model, fit, optimal_clip
 from common.codec.container import header_size

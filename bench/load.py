@@ -51,7 +51,8 @@ class Camera(threading.Thread):
             if answer.status not in (429, 503):
                 raise RuntimeError(f"the edge answered {answer.status}: {body[:300]!r}")
             self.refused += 1
-            time.sleep(float(answer.headers.get("Retry-After", 1)))
+            given = answer.headers.get("Retry-After", "")
+            time.sleep(float(given) if given.isdigit() else 1)
 
 
 def run_cameras(url: str, frames: Sequence[bytes], cameras: int, count: int, rate: float = 0) -> list[Camera]:

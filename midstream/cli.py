@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from common.errors import MidstreamError
 from midstream import __version__
@@ -47,7 +48,7 @@ def part(extra: str) -> Iterator[None]:
             raise
         raise MissingPartError(
             f"this command needs the package {e.name!r}, which is not installed here. "
-            f"Install the part it belongs to: pip install 'midstream\\[{extra}]'"
+            f"Install the part it belongs to: pip install 'midstream[{extra}]'"
         ) from e
 
 
@@ -56,7 +57,7 @@ def main() -> None:
     try:
         app()
     except MidstreamError as e:
-        err.print(f"[bold red]error:[/] {e}")
+        err.print(f"[bold red]error:[/] {escape(str(e))}")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
 from common.errors import MidstreamError
 from midstream import frames
@@ -25,7 +26,7 @@ def run(path: str, edge: str, camera: str, wait: float, limit: int) -> int:
                 break
             answer = post(client, frame, wait)
             refused += answer.is_error
-            console.print(f"{frame.name:28} {_sentence(answer)}")
+            console.print(f"{escape(frame.name):28} {_sentence(answer)}")
     return 1 if refused else 0
 
 
@@ -43,13 +44,21 @@ def post(client: httpx.Client, frame: frames.SourceFrame, wait: float = 0, key: 
             raise MidstreamError(f"no edge answers at {client.base_url} ({e}). Start one: midstream edge") from e
         if answer.status_code not in (429, 503) or time.monotonic() > until:
             return answer
-        time.sleep(min(float(answer.headers.get("Retry-After", 1)), 5))
+        time.sleep(_retry_after(answer))
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    given = answer.headers.get("Retry-After", "")
+    return min(float(given), 5) if given.isdigit() else 1  # a proxy may answer with a date
 
 
 def _sentence(answer: httpx.Response) -> str:
-    body: dict[str, Any] = answer.json()
+    try:
+        body: dict[str, Any] = answer.json()
+    except ValueError as e:
+        raise MidstreamError(f"{answer.url} is no Midstream edge: it answered {answer.status_code} without JSON") from e
     if answer.is_error:
-        return f"[red]{answer.status_code}[/] {body.get('title', '')}: {body.get('detail', '')}"
+        return f"[red]{answer.status_code}[/] " + escape(f"{body.get('title', '')}: {body.get('detail', '')}")
     size = f"{body['bytes']['coded']:,} of {body['bytes']['source']:,} bytes"
     if answer.status_code == 200:
         return f"{size}  {describe(body['detections'])}"

@@ -9,12 +9,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from bench.coco import CATEGORIES, Photo, agreement, evaluate, photos
-from bench.detector import QUICK, Cut, Embedded
+from bench.coco import CATEGORIES, Photo, evaluate, photos
+from bench.coding import Subject, feature_points
+from bench.detector import QUICK
+from bench.networks import Embedded
 from common import bundle as bundles
+from common.bundle import OperatingPoint
 from common.codec import CODECS
-from common.codec.container import Container, pack, unpack
-from common.geometry import Detections
+from common.errors import BundleError
 from train.macs import multiply_adds
 
 console = Console(highlight=False, soft_wrap=True)
@@ -28,6 +30,12 @@ class Export:
     """What training leaves behind: `meta.json`, `calibration.npz`, `front.onnx`, `back.onnx`."""
 
     folder: Path
+
+    def check(self) -> None:
+        """Raise BundleError naming what is missing."""
+        needed = ("meta.json", "calibration.npz", "front.onnx", "back.onnx")
+        if missing := [name for name in needed if not (self.folder / name).is_file()]:
+            raise BundleError(f"{self.folder} is no export: {', '.join(missing)} missing (midstream train detector)")
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -53,9 +61,10 @@ class Export:
 def build(export: Path, out: Path, quick: bool = False) -> bundles.Bundle:
     """Write the bundle of an export below `out`, with every operating point measured; print what it is."""
     source = Export(export)
+    source.check()
     codec = source.codec()
     points = measure(export, codec, photos(QUICK if quick else None))
-    sides: dict[str, bundles.Side] = {"front.onnx": "edge", "back.onnx": "cloud", "calibration.npz": "both"}
+    sides: dict[str, bundles.Side] = {"front.onnx": "edge", "back.onnx": "cloud", "calibration.npz": "cloud"}
     files = {name: (side, (export / name).read_bytes()) for name, side in sides.items()}
     bundle = bundles.write(out, manifest(source.meta, export, codec, points), files)
     console.print(f"{bundle!r}\n{bundle.path}")
@@ -93,36 +102,8 @@ def manifest(
 
 def measure(export: Path, params: dict[str, Any], truth: list[Photo]) -> list[dict[str, float]]:
     """Bytes (whole containers) and accuracy at every number of levels, each photo through the real codec."""
-    net = Embedded(export)
     codec = CODECS[params["name"]].from_params(params)
-    cuts = [net.cut(p.picture()) for p in track(truth, "front halves", console=console)]
-    reference = [net.finish(c, p.picture()) for c, p in zip(cuts, truth, strict=True)]
-    console.print(f"uncoded: AP50 {evaluate(truth, reference)['ap50']:.3f}")
-    points = []
-    for levels in codec.clips:
-        sizes, found = coded(net, codec, levels, cuts, truth)
-        points.append(
-            {
-                "quality": levels,
-                "bytes_mean": round(float(np.mean(sizes)), 1),
-                "bytes_p95": round(float(np.percentile(sizes, 95)), 1),
-                "ap50": round(float(evaluate(truth, found)["ap50"]), 4),
-                "agreement_ap50": round(agreement(truth, reference, found), 4),
-                "images": len(truth),
-            }
-        )
-        console.print(points[-1])
-    return points
-
-
-def coded(
-    net: Embedded, codec: Any, levels: int, cuts: list[Cut], truth: list[Photo]
-) -> tuple[list[int], list[Detections]]:
-    """Container sizes and what the back half finds after decoding them."""
-    sizes, found = [], []
-    for cut, photo in zip(cuts, truth, strict=True):
-        layers = codec.encode(cut, levels)
-        data = pack(Container(bytes(8), codec.id, levels, photo.width, photo.height, layers))
-        sizes.append(len(data))
-        found.append(net.finish(codec.decode(unpack(data).layers), photo.picture()))
-    return sizes, found
+    subject = Subject(Embedded(export), truth)
+    console.print(f"uncoded: AP50 {evaluate(truth, subject.uncoded)['ap50']:.3f}")
+    points = track(feature_points(subject, codec, codec.clips), "operating points", len(codec.clips), console=console)
+    return [{name: p[name] for name in OperatingPoint.model_fields} for p in points]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.coco import LABELS, letterbox, photos
-from bench.detector import session
+from bench.networks import session
 from common.geometry import GREY
 from train.nets.detector import Back, Detector, Front, boxes_of, cells
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detector import NanoDet
+from bench.networks import NanoDet
 from common.geometry import GREY
 from train.nets.detector import STRIDES
 

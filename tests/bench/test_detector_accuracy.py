@@ -70,11 +70,12 @@ def test_absent_photos_say_what_to_do(monkeypatch, tmp_path):
 def test_nanodet_is_as_accurate_as_known():
     onnxruntime = pytest.importorskip("onnxruntime")
     assert onnxruntime
-    from bench.detector import NanoDet, measure
+    from bench.detector import measure
+    from bench.networks import NanoDet
 
     try:
         weights = data_root() / "weights" / "nanodet_m_320.onnx"
     except FileNotFoundError as absent:
         pytest.skip(str(absent))
-    result = measure(NanoDet(weights), limit=60)
+    result = measure(NanoDet(weights), photos(60))
     assert result["person_ap50"] == pytest.approx(0.6, abs=0.15)

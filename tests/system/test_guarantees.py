@@ -1,7 +1,6 @@
 """Nothing accepted is lost, nothing is stored twice, whoever dies and whenever."""
 
 import random
-import shutil
 import sqlite3
 import threading
 import time
@@ -25,7 +24,6 @@ def test_kill_nine_at_random_points(stand: Stand) -> None:
     rng = random.Random(20)
     accepted: dict[str, list[str]] = {c: [] for c in CAMERAS}
     url = stand.edge.url
-    done = threading.Event()
     kills = {"cloud": 0, "edge": 0}
 
     def camera(name: str) -> None:
@@ -45,7 +43,6 @@ def test_kill_nine_at_random_points(stand: Stand) -> None:
         thread.start()
     while sum(kills.values()) < KILLS or any(t.is_alive() for t in threads):
         kill_one(rng.choice([stand.cloud, stand.edge]))
-    done.set()
     for thread in threads:
         thread.join()
     rows = wait_for_results(stand.cloud.url, FRAMES)
@@ -88,18 +85,19 @@ def test_a_corrupt_packet_does_not_stop_the_stream(tmp_path: Path) -> None:
         assert sum(float(x.rsplit(" ", 1)[1]) for x in errors) == 1
 
 
-def test_an_edge_with_a_damaged_cache_fetches_again_or_says_so(tmp_path: Path) -> None:
-    """A byte changed in the cached bundle is noticed before it is used."""
+def test_an_edge_with_a_damaged_cache_fetches_again(tmp_path: Path) -> None:
+    """A bit changed in the cached bundle is noticed before it is used."""
     with Stand(tmp_path) as stand:
         stand.edge.stop()
         (front,) = stand.edge.data.glob("bundles/*/front.onnx")
-        damaged = bytearray(front.read_bytes())
+        whole = front.read_bytes()
+        damaged = bytearray(whole)
         damaged[len(damaged) // 2] ^= 1
         front.write_bytes(damaged)
         stand.edge.start()
+        assert front.read_bytes() == whole
         post_until_accepted(stand.edge.url, next(iter(pictures(1))), "north", "k")
         assert len(wait_for_results(stand.cloud.url, 1)) == 1
-        shutil.rmtree(stand.edge.data / "bundles")
 
 
 def assert_once_and_in_order(rows: list[dict[str, object]], accepted: dict[str, list[str]]) -> None:

@@ -1,0 +1,89 @@
+"""The detectors that are measured: both halves of a bundle, and NanoDet-m. Pictures in, detections out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from bench.coco import Picture, in_picture, letterbox
+from bench.settings import MissingDataError
+from common import bundle as bundles
+from common.geometry import Detections, nms
+
+THRESHOLD = 0.01
+"""Average precision wants the whole curve: far below what a user would show."""
+Cut = NDArray[np.float32]
+
+
+class Embedded:
+    """The bundle's two halves in ONNX Runtime; `code`, where given, is what the cut passes on its way."""
+
+    def __init__(self, folder: Path, code: Callable[[Cut], Cut] | None = None, threads: int = 1) -> None:
+        self.edge = session(folder / "front.onnx", threads)
+        self.cloud = session(folder / "back.onnx", threads)
+        self.code = code
+
+    def cut(self, picture: Picture) -> Cut:
+        """Return the cut tensor [C,40,40] of a picture [H,W,3]."""
+        return self.edge.run(None, {"image": letterbox(picture)[None]})[0][0]
+
+    def finish(self, cut: Cut, picture: Picture) -> Detections:
+        """Return the detections in the picture that a cut tensor shows."""
+        scores, boxes = self.cloud.run(None, {"cut": cut[None]})
+        return in_picture(nms(scores[0], boxes[0], THRESHOLD), picture)
+
+    def __call__(self, picture: Picture) -> Detections:
+        """Return the detections in a picture [H,W,3]."""
+        cut = self.cut(picture)
+        return self.finish(cut if self.code is None else self.code(cut), picture)
+
+
+class NanoDet:
+    """NanoDet-m, 320x320: BGR, normalised; scores and an 8-bin distribution per side at strides 8, 16 and 32."""
+
+    MEAN = np.array([103.53, 116.28, 123.675], np.float32)
+    STD = np.array([57.375, 57.12, 58.395], np.float32)
+    CLASSES = (0, 1, 2, 3, 5, 7, 15, 16)
+    """Where our classes stand among the eighty."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.net = session(path, threads)
+
+    def raw(self, image: Picture) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return scores [2100,8] and side logits [2100,32] of a network input [320,320,3], RGB; finest cells first."""
+        bgr = (image[..., ::-1].astype(np.float32) - self.MEAN) / self.STD
+        # By place: the file's names for its outputs are shuffled. Three of scores, then three of sides.
+        parts = self.net.run(None, {"image": np.ascontiguousarray(bgr.transpose(2, 0, 1)[None])})
+        return np.concatenate(parts[:3])[:, self.CLASSES], np.concatenate(parts[3:])
+
+    def __call__(self, picture: Picture) -> Detections:
+        """Return the detections in a picture [H,W,3]."""
+        scores, sides = self.raw(letterbox(picture))
+        return in_picture(nms(scores, _boxes(sides.reshape(-1, 4, 8)), THRESHOLD), picture)
+
+
+def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """Return an ONNX file, loaded to run on `threads` threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _boxes(sides: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return boxes [2100,4] in network pixels for side logits [2100,4,8]."""
+    chance = np.exp(sides - sides.max(-1, keepdims=True))
+    strides = np.repeat([8, 16, 32], [1600, 400, 100])[:, None]
+    distance = (chance / chance.sum(-1, keepdims=True)) @ np.arange(8) * strides
+    grids = [np.stack(np.divmod(np.arange((320 // s) ** 2), 320 // s)[::-1], 1) for s in (8, 16, 32)]
+    centre = (np.concatenate(grids) + 0.5) * strides
+    return np.concatenate((centre - distance[:, :2], centre + distance[:, 2:]), 1).astype(np.float32)
+
+
+def shipped() -> Path:
+    """Return the folder of the embedded detector's bundle that comes with the cloud."""
+    for path in sorted((Path(__file__).parents[1] / "cloud" / "bundles").glob("*/" + bundles.MANIFEST)):
+        if bundles.parse_manifest(path.read_bytes())[1].name == "embedded":
+            return path.parent
+    raise MissingDataError("no bundle named 'embedded' is shipped here: name a bundle's folder with --bundle")
