@@ -1,5 +1,6 @@
 """The detectors that are measured: both halves of a bundle, and NanoDet-m. Pictures in, detections out."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from bench.coco import Picture, in_picture, letterbox
+from bench.coco import LABELS, Picture, in_picture, letterbox
 from bench.settings import MissingDataError
 from common import bundle as bundles
 from common.geometry import Detections, nms
@@ -24,6 +25,8 @@ class Embedded:
         self.edge = session(folder / "front.onnx", threads)
         self.cloud = session(folder / "back.onnx", threads)
         self.code = code
+        self.place = np.array([LABELS.index(label) for label in labels_of(folder)])
+        """Where the bundle's labels stand among `bench.coco.LABELS`."""
 
     def cut(self, picture: Picture) -> Cut:
         """Return the cut tensor [C,40,40] of a picture [H,W,3]."""
@@ -32,7 +35,8 @@ class Embedded:
     def finish(self, cut: Cut, picture: Picture) -> Detections:
         """Return the detections in the picture that a cut tensor shows."""
         scores, boxes = self.cloud.run(None, {"cut": cut[None]})
-        return in_picture(nms(scores[0], boxes[0], THRESHOLD), picture)
+        found = nms(scores[0], boxes[0], THRESHOLD)
+        return in_picture(Detections(found.boxes, found.scores, self.place[found.labels]), picture)
 
     def __call__(self, picture: Picture) -> Detections:
         """Return the detections in a picture [H,W,3]."""
@@ -62,6 +66,13 @@ class NanoDet:
         """Return the detections in a picture [H,W,3]."""
         scores, sides = self.raw(letterbox(picture))
         return in_picture(nms(scores, _boxes(sides.reshape(-1, 4, 8)), THRESHOLD), picture)
+
+
+def labels_of(folder: Path) -> list[str]:
+    """Return the labels of a bundle, or of what training exported."""
+    if (folder / bundles.MANIFEST).exists():
+        return list(bundles.parse_manifest((folder / bundles.MANIFEST).read_bytes())[1].detector.labels)
+    return list(json.loads((folder / "meta.json").read_text())["labels"])
 
 
 def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:

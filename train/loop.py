@@ -219,7 +219,7 @@ def plot(log: Path, picture: Path) -> None:
     steps = [float(r["step"]) for r in rows]
     figure = Figure(figsize=(8, 4.5))
     axes = figure.subplots()
-    for name in rows[0].keys() - {"step", "seconds", "rate", "norm"}:
+    for name in (n for n in rows[0] if n not in ("step", "seconds", "rate", "norm")):
         axes.plot(steps, _smooth([float(r[name]) for r in rows]), label=name)
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     right = axes.twinx()
