@@ -15,7 +15,6 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cloud.api import bundles, events, export, images, problems, results
@@ -26,10 +25,12 @@ from cloud.hub import Hub
 from cloud.ingest import IngestService
 from cloud.layers import Layers
 from cloud.links import Links
+from cloud.page_files import PageFiles
 from cloud.pipeline import Pipeline
 from cloud.registry import Registry
+from cloud.retention import Retention
 from cloud.server import Server, listen, write_port
-from cloud.settings import Settings
+from cloud.settings import PACKAGED_BUNDLES, Settings
 from cloud.store import Store
 from common import apidocs
 from common.errors import MidstreamError
@@ -51,7 +52,7 @@ class Cloud:
     def __init__(self, settings: Settings) -> None:
         s = self.settings = settings
         self.metrics = Metrics("cloud", _version())
-        self.registry = Registry.load(s.bundles_dir, s.bundle)
+        self.registry = Registry.load(s.bundles_dir, s.bundle, PACKAGED_BUNDLES)
         self.store = Store(s.database_url, s.pictures_max_bytes)
         self.hub = Hub(self.store, events.render)
         self.engine = Engine(
@@ -62,8 +63,9 @@ class Cloud:
             min_score=s.min_stored_score,
         )
         self.pipeline = Pipeline(self.engine, self.store, self.hub.publish, self.metrics, s.queue_max)
+        self.retention = Retention(self.store, self.metrics, s.results_max_age_s)
         self.links = Links(self.metrics.link_up)
-        self.layers = Layers(self.links, self.store.put_picture)
+        self.layers = Layers(self.links, self.store.put_picture, s.pictures_max_bytes)
         self.ingest = IngestService(
             self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window
         )
@@ -76,7 +78,10 @@ class Cloud:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
-            await asyncio.to_thread(self.engine.prepare, self.registry.current)
+            sweeping = asyncio.create_task(self.retention.run(), name="retention")
+            stack.push_async_callback(_end, sweeping)
+            for bundle in self.registry:  # one that does not work is an error now, not with its first frame
+                await asyncio.to_thread(self.engine.prepare, bundle)
             self.pipeline.start()
             stack.push_async_callback(self.pipeline.stop)
             server = self._server()
@@ -152,7 +157,7 @@ def build(settings: Settings) -> FastAPI:
 
 def _mount_page(app: FastAPI) -> None:
     if (PAGE / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+        app.mount("/", PageFiles(PAGE), name="page")
         return
 
     @app.get("/", include_in_schema=False)
@@ -182,6 +187,11 @@ async def _serve(app: FastAPI, settings: Settings) -> None:
     server.heed_signals()
     async with app.router.lifespan_context(app):
         await server.serve([listener])
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _make_folder(path: Path) -> None:

@@ -31,7 +31,7 @@ class Detector:
         params = bundle.manifest.codec
         try:
             self._codec = CODECS[str(params["name"])].from_params(params)
-        except (KeyError, ValueError, TypeError) as e:
+        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as e:
             raise BundleError(f"the [codec] table of {bundle!r} does not build one of {sorted(CODECS)}: {e!r}") from e
         self._shape = bundle.manifest.cut.shape
         self.back = Back(bundle, threads, min_score)
@@ -80,7 +80,12 @@ class Engine:
 
     def prepare(self, bundle: Bundle) -> None:
         """Load a bundle's networks now rather than with its first frame. Raises BundleError."""
-        self._detector(bundle).warm_up(self._batch_max)
+        try:
+            self._detector(bundle).warm_up(self._batch_max)
+        except BundleError:
+            raise
+        except Exception as e:  # ONNX Runtime's own exceptions have no common root
+            raise BundleError(f"{bundle!r} does not work: {e}") from e
 
     def start(self, deliver: Callable[[list[Frame], list[Outcome]], None]) -> None:
         """`deliver` is called in the engine's thread with a batch and its outcomes, in the order of submission."""
@@ -140,10 +145,11 @@ class Engine:
     def _process(self, batch: list[_Work]) -> None:
         try:
             detector = self._detector(batch[0].frame.bundle)
-        except BundleError as e:
+        except Exception as e:  # whatever is wrong with a bundle, the frames of others must get through
             log.exception("bundle unusable")
+            said = str(e) if isinstance(e, BundleError) else f"bundle unusable: {type(e).__name__}"
             for work in batch:
-                work.refused = Refused(Reason.FAILED, str(e))
+                work.refused = Refused(Reason.FAILED, said)
             return
         self._admit(batch)
         self._each(batch, "decode_features", lambda work: _decode(detector, work))

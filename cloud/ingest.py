@@ -131,7 +131,11 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         except ProtocolError as e:
             log.warning("stream ended", edge=link.edge, reason=str(e))
             link.say(e.goodbye)
-        except Exception:
+        except Exception as e:
+            if isinstance(e, grpc.aio.AbortError) or self._links.get(link.edge) is not link:
+                # It was replaced or thrown out while it was being read: who did that has said so already.
+                log.info("stream is over", link=repr(link), reason=type(e).__name__)
+                return
             log.exception("reading failed", edge=link.edge)
             link.say(Goodbye(grpc.StatusCode.INTERNAL, "the cloud failed to read; try again"))
 

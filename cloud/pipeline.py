@@ -121,11 +121,14 @@ class Pipeline:
 
     def _settle(self, batch: Batch, inserted: Inserted) -> None:
         duplicates = {result.frame for result in inserted.duplicates}
-        clashes = {result.frame for result in inserted.clashes}
+        lost = {r.frame: Refused(Reason.FAILED, f"the database refuses it: {why}") for r, why in inserted.rejected}
+        for result in inserted.clashes:
+            detail = f"frame_id: {result.frame.id} belongs to another packet"
+            lost[result.frame] = Refused(Reason.INVALID, detail)
         for frame, outcome in batch:
             self._unsettled.discard(frame.key)
             self._room.release()
-            verdict = _verdict(frame, outcome, duplicates, clashes)
+            verdict = _verdict(frame, outcome, duplicates, lost)
             self._observe(frame, verdict, outcome)
             try:
                 frame.settle(frame, verdict)
@@ -152,9 +155,9 @@ def _report(writer: asyncio.Task[None]) -> None:
         log.critical("the writer has died", exc_info=writer.exception())
 
 
-def _verdict(frame: Frame, outcome: Outcome, duplicates: set[Frame], clashes: set[Frame]) -> Verdict:
+def _verdict(frame: Frame, outcome: Outcome, duplicates: set[Frame], lost: dict[Frame, Refused]) -> Verdict:
     if isinstance(outcome, Refused):
         return outcome
-    if frame in clashes:
-        return Refused(Reason.INVALID, f"frame_id: {frame.id} belongs to another packet")
+    if frame in lost:
+        return lost[frame]
     return Stored(outcome.detections, duplicate=frame in duplicates)

@@ -1,4 +1,8 @@
-"""The bundles this cloud holds: verified when it starts, found by digest, prefix or name."""
+"""The bundles this cloud holds: verified when it starts, found by digest, prefix or name.
+
+Edges are told to use one of those the operator chose. Those that come with the program are held too: after a change
+of bundle, frames coded with the one before are still in spools and on their way.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -16,23 +20,24 @@ _DEFAULT_NAME = "embedded"
 class Registry:
     """Bundles by digest, and which of them edges should use."""
 
-    def __init__(self, held: Iterable[Bundle], current: str = "") -> None:
-        self._by_digest = {bundle.digest: bundle for bundle in held}
+    def __init__(self, chosen: Iterable[Bundle], current: str = "", others: Iterable[Bundle] = ()) -> None:
+        self._chosen = {bundle.digest: bundle for bundle in chosen}
+        self._by_digest = self._chosen | {b.digest: b for b in others if b.digest not in self._chosen}
         self._by_prefix = {bundle.prefix: bundle for bundle in self._by_digest.values()}
         if len(self._by_prefix) != len(self._by_digest):
             raise BundleError("two bundles share the first 8 bytes of their digests: packets could not tell them apart")
         self.current = self._choose(current)
 
     @classmethod
-    def load(cls, folder: Path, current: str = "") -> Self:
-        """All folders named by a digest, every file verified. Raises BundleError naming what is wrong and where."""
-        try:
-            paths = sorted(p for p in folder.iterdir() if _DIGEST.match(p.name))
-        except OSError as e:
-            raise BundleError(f"cannot read the bundles in {folder}: {e.strerror or e}") from e
-        if not paths:
+    def load(cls, folder: Path, current: str = "", packaged: Path | None = None) -> Self:
+        """All folders named by a digest, every file verified; of `packaged`, if it is there, for decoding only.
+
+        Raises BundleError naming what is wrong and where.
+        """
+        chosen = _in(folder)
+        if not chosen:
             raise BundleError(f"no bundle in {folder}: a bundle is a folder named by its digest, 64 hex digits")
-        return cls([bundles.load(path, "both", expected=path.name) for path in paths], current)
+        return cls(chosen, current, _in(packaged) if packaged and packaged.is_dir() else ())
 
     def __iter__(self) -> Iterator[Bundle]:
         return iter(self._by_digest.values())
@@ -60,11 +65,11 @@ class Registry:
         return content
 
     def _choose(self, wanted: str) -> Bundle:
-        if not wanted:
-            named = [b for b in self if b.manifest.name == _DEFAULT_NAME]
-            fit = named if len(self._by_digest) > 1 else list(self)
+        chosen = list(self._chosen.values())
+        if wanted:  # a name in both folders is no doubt: the chosen folder is looked at first
+            fit = _fitting(chosen, wanted) or _fitting(self, wanted)
         else:
-            fit = [b for b in self if b.manifest.name == wanted or b.digest.startswith(wanted)]
+            fit = [b for b in chosen if b.manifest.name == _DEFAULT_NAME] if len(chosen) > 1 else chosen
         if len(fit) == 1:
             return fit[0]
         problem = "none" if not fit else "several"
@@ -72,3 +77,15 @@ class Registry:
             f"{problem} of the bundles is {wanted or _DEFAULT_NAME!r}; set MIDSTREAM_CLOUD_BUNDLE to one of: "
             + ", ".join(f"{b.digest[:12]} ({b.manifest.name} {b.manifest.version})" for b in self)
         )
+
+
+def _in(folder: Path) -> list[Bundle]:
+    try:
+        paths = sorted(p for p in folder.iterdir() if _DIGEST.match(p.name))
+    except OSError as e:
+        raise BundleError(f"cannot read the bundles in {folder}: {e.strerror or e}") from e
+    return [bundles.load(path, "both", expected=path.name) for path in paths]
+
+
+def _fitting(held: Iterable[Bundle], wanted: str) -> list[Bundle]:
+    return [b for b in held if b.manifest.name == wanted or b.digest.startswith(wanted)]

@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     database: Annotated[str, AfterValidator(_known_scheme)] = "sqlite:///"
     """A URL of SQLite or PostgreSQL; without a path: results.db below data_dir."""
     bundles_dir: Path = PACKAGED_BUNDLES
+    """Where the bundle that edges are told to use is; the packaged ones are held too, for frames still under way."""
     bundle: str = ""
     """Digest, prefix of a digest or name of the bundle that edges are told to use."""
     window: int = Field(default=32, ge=1, le=4096)
@@ -45,6 +46,10 @@ class Settings(BaseSettings):
     """Frames of all edges waiting for the engine or the database; beyond it, streams are read no further."""
     ort_threads: int = Field(default=1, ge=1, le=64)
     pictures_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    results_max_age_s: float = Field(default=0, ge=0, le=1e10)
+    """Results stored longer ago are deleted, with their pictures; 0 keeps them for ever. The newest one stays.
+    Deleted ones are counted in midstream_dropped_total{reason="results aged out"}. No packet is stored twice, even if
+    it is sent again after its result was deleted. A camera's sums are of all it ever sent."""
     min_stored_score: float = Field(default=0.05, ge=0, le=1)
     drain_seconds: float = Field(default=20, ge=0, le=600)
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$")

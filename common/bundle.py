@@ -6,6 +6,7 @@ it covers everything. A bundle is data only (TOML, ONNX, NPZ without pickles): l
 """
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from common.errors import BundleError
 
 MANIFEST = "bundle.toml"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30
+MAX_CUT_VALUES = 1 << 24
 PREFIX_BYTES = 8
 """How much of the digest a container carries: enough to name a bundle among those a cloud holds."""
 
@@ -56,9 +58,17 @@ class Cut(_Part):
     """The tensor that travels: its name in front.onnx and back.onnx and its shape without the batch."""
 
     tensor: str = Field(max_length=256)
-    shape: tuple[int, ...] = Field(min_length=1, max_length=4)
+    shape: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1, max_length=4)
     macs_front: int = Field(ge=0)
     macs_back: int = Field(ge=0)
+
+    @field_validator("shape")
+    @classmethod
+    def _bounded(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        # Both sides allocate it before they have seen any data.
+        if math.prod(shape) > MAX_CUT_VALUES:
+            raise ValueError(f"has {math.prod(shape)} values, more than {MAX_CUT_VALUES}")
+        return shape
 
 
 class OperatingPoint(_Part):
@@ -136,9 +146,13 @@ def parse_manifest(raw: bytes, expected: str | None = None) -> tuple[str, Manife
     if expected is not None and digest != expected:
         raise BundleError(f"{MANIFEST} has digest {digest[:12]}…, expected {expected[:12]}…: it was changed or damaged")
     try:
-        return digest, Manifest.model_validate(tomllib.loads(raw.decode()))
+        manifest = Manifest.model_validate(tomllib.loads(raw.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as e:
         raise BundleError(f"{MANIFEST} is not a bundle manifest of format 1: {e}") from e
+    # Stored, it would take the manifest's place; some file systems do not tell the case of letters.
+    if any(name.lower() == MANIFEST for name in manifest.files):
+        raise BundleError(f"{MANIFEST} lists a file called {MANIFEST}: the manifest cannot be one of its own files")
+    return digest, manifest
 
 
 def load(path: Path, side: Side, expected: str | None = None) -> Bundle:
@@ -195,7 +209,18 @@ def store(parent: Path, raw: bytes, files: dict[str, bytes], digest: str, manife
         shutil.rmtree(scratch, ignore_errors=True)
         if not target.exists():  # else another process was first, with the same content
             raise
+    # A new name is on the disk when its folder is: after a power cut the edge has nobody to ask for it again.
+    for folder in (target, parent):
+        _sync(folder)
     return Bundle(target, digest, manifest)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, data: bytes) -> None:

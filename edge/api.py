@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from common.errors import FrameError, MidstreamError
 from common.problems import SCHEMA
+from common.types import Detection
 from edge.body import Headers, declared_size, read_picture
 from edge.intake import new_shot
 from edge.parts import Parts, parts
@@ -32,6 +33,9 @@ MAX_WAIT_SECONDS = 30.0
 _CAMERA = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(rb"[\x20-\x7e]{1,128}")
 _WAIT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(ms|s|)")
+
+_END_OF_TIME_US = 4_102_444_800_000_000
+"""The year 2100. The cloud refuses later frames, and those of 1970-01-01T00:00:00Z, as invalid."""
 
 log = structlog.get_logger(__name__)
 router = APIRouter()
@@ -70,9 +74,11 @@ def instant_us(text: str) -> int:
         stamp = float(text)
     except ValueError:
         stamp = _rfc3339_seconds(text)
-    if not 0 <= stamp < 253402300800:  # the year 10000; NaN is no time either
+    if math.isnan(stamp):
         raise FrameError(422, "X-Capture-Time: RFC 3339 with a time zone (2026-05-01T12:00:00.5Z) or Unix seconds")
-    return round(stamp * 1e6)
+    if not 0 < stamp * 1e6 < _END_OF_TIME_US or not (us := round(stamp * 1e6)):
+        raise FrameError(422, f"X-Capture-Time: {text[:40]!r} is not between 1970 and 2100; Unix times are in seconds")
+    return us
 
 
 def _rfc3339_seconds(text: str) -> float:
@@ -153,8 +159,13 @@ def _answer(accepted: Accepted, outcome: Outcome | None) -> Response:
     if outcome.refusal:
         detail = f"the frame was taken, but the cloud has no result for it: {outcome.refusal}"
         return problem(502, detail, headers=headers, id=accepted.frame_id)
-    body["detections"] = [{"label": d.label, "score": d.score, "box": d.box} for d in outcome.detections]
+    body["detections"] = [_detection(d) for d in outcome.detections]
     return Response(json.dumps(body), 200, headers, "application/json")
+
+
+def _detection(found: Detection) -> dict[str, Any]:
+    # They were float32 on the wire: more digits than these are noise.
+    return {"label": found.label, "score": round(found.score, 4), "box": [round(side, 2) for side in found.box]}
 
 
 @router.get(f"{PATH}/{{frame_id}}", responses={404: SCHEMA})
@@ -206,7 +217,7 @@ DOCS: dict[str, Any] = {
     "operationId": "post_frame",
     "parameters": [
         _parameter("header", "X-Camera-Id", "`default` if missing.", pattern=f"^{_CAMERA.pattern.decode()}$"),
-        _parameter("header", "X-Capture-Time", "RFC 3339 or Unix seconds; now if missing."),
+        _parameter("header", "X-Capture-Time", "RFC 3339 or Unix seconds, from 1970 to 2100; now if missing."),
         _parameter(
             "header",
             "Idempotency-Key",

@@ -24,7 +24,7 @@ from edge.meter import Meter
 from edge.parts import Parts
 from edge.problems import install as install_problems
 from edge.server import bind, new_event_loop, serve
-from edge.settings import Settings
+from edge.settings import Settings, edge_id_of
 from edge.spool import Limits, Spool
 from edge.uplink import Uplink
 
@@ -101,7 +101,8 @@ async def _run(settings: Settings) -> None:
         # What is loaded now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        log.info("edge starts", edge_id=settings.edge_id, cloud=settings.cloud, spool=repr(parts.spool))
+        edge_id = edge_id_of(settings, parts.spool.epoch)
+        log.info("edge starts", edge_id=edge_id, cloud=settings.cloud, spool=repr(parts.spool))
         await serve(app, listener, settings.data_dir / "http.port", lambda: drain(parts))
     log.info("edge stopped")
 
@@ -139,7 +140,8 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         bundles = Bundles(Cache(settings.data_dir / "bundles"), channel, install)
         if settings.bundle is not None:
             await bundles.pin(settings.bundle)
-        uplink = Uplink(channel, spool, settings.edge_id, f"midstream/{software()}", meter) if channel else None
+        edge_id = edge_id_of(settings, spool.epoch)
+        uplink = Uplink(channel, spool, edge_id, f"midstream/{software()}", meter) if channel else None
         await stack.enter_async_context(_kept_alive("bundles", bundles.follow))
         if uplink is not None:
             uplink.on_bundle = bundles.heard

@@ -16,13 +16,16 @@ FIELD = "image"
 _ENVELOPE_BYTES = 64 << 10
 """What multipart may add around a picture: boundaries, headers, other fields."""
 
+_RAW = (b"", b"application/octet-stream", b"application/x-www-form-urlencoded")
+"""Types that say nothing: the bytes do. The last is what `curl --data-binary` says unless it is told otherwise."""
+
 Headers = Mapping[bytes, bytes]
 
 
 def declared_size(headers: Headers, limit: int) -> int:
     """Bytes the body will have at most. Raises FrameError 413, or 415 for what cannot hold a picture."""
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if not (kind.startswith(b"image/") or kind in (b"", b"application/octet-stream", b"multipart/form-data")):
+    if not (kind.startswith(b"image/") or kind in _RAW or kind == b"multipart/form-data"):
         raise FrameError(
             415,
             f"Content-Type {kind.decode('latin-1')!r}: send image/jpeg, image/png or image/webp, "

@@ -87,7 +87,7 @@ class Intake:
             return NotNowError(503, "no-bundle", "the edge has no bundle yet; it asks the cloud for one", 5)
         if self._spool.trouble:
             return NotNowError(503, "spool-unwritable", f"the spool cannot be written: {self._spool.trouble}", 5)
-        if self._spool.stats.queued_bytes >= s.spool_max_bytes:
+        if self._spool.stats.charged >= s.spool_max_bytes:
             return _spool_full("frames the cloud has not taken fill the spool")
         if self.frames >= s.encode_queue or self._bytes + size > s.body_bytes_in_hand:
             return NotNowError(429, "busy", f"{self.frames} frames are being coded; send slower", 1)
@@ -104,14 +104,26 @@ class Intake:
             began = time.perf_counter()
             promise = self._spool.put(self._frame(shot, encoded))
         finally:
-            turn.set_result(None)
-            if self._turns.get(shot.camera) is turn:
-                del self._turns[shot.camera]
+            self._pass_on(shot.camera, turn, previous)
         accepted = await self._promised(promise)
         if not accepted.replay:
             accepted.timing["spool"] = round((time.perf_counter() - began) * 1e3, 3)
             self._meter.encoded(shot.camera, encoded)
         return accepted
+
+    def _pass_on(self, camera: str, turn: "asyncio.Future[None]", previous: "asyncio.Future[None] | None") -> None:
+        """The next frame's turn: at once, or, if this one failed before its own had come, when that comes."""
+
+        def over(_: object = None) -> None:
+            if not turn.done():
+                turn.set_result(None)
+            if self._turns.get(camera) is turn:
+                del self._turns[camera]
+
+        if previous is not None and not previous.done():
+            previous.add_done_callback(over)
+        else:
+            over()
 
     async def _encode(self, shot: Shot) -> Encoded:
         encoder = self.encoder

@@ -20,7 +20,7 @@ class Meter:
         self._known: set[str] = set()
         self._stages = {s: metrics.stage.labels(s) for s in ("decode_picture", "front", "code", "spool", "queue")}
         self._base = metrics.feature_bytes.labels("base")
-        self._up, self._down = metrics.link_bytes.labels("up"), metrics.link_bytes.labels("down")
+        self._sent, self._received = metrics.link_bytes.labels("out"), metrics.link_bytes.labels("in")
         self._qualities: dict[str, int] = {}
 
     def camera(self, name: str) -> str:
@@ -61,11 +61,11 @@ class Meter:
 
     def sent(self, size: int) -> None:
         """Payload bytes went up."""
-        self._up.inc(size)
+        self._sent.inc(size)
 
     def received(self, size: int) -> None:
         """Message bytes came down."""
-        self._down.inc(size)
+        self._received.inc(size)
 
     def acked(self, accepted_us: int) -> None:
         """The result of a frame accepted then is in the cloud's database now."""

@@ -16,8 +16,14 @@ KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 _ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
 
 
-def _edge_id() -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64] or "edge"
+def edge_id_of(settings: "Settings", epoch: str) -> str:
+    """The id that is set, or else the hostname and six digits of the spool's epoch: many machines share a hostname,
+    and two edges with one id would take the stream from each other.
+    """
+    if settings.edge_id is not None:
+        return settings.edge_id
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:57] or "edge"
+    return f"{host}-{epoch[:6]}"
 
 
 class Settings(BaseSettings):
@@ -31,7 +37,8 @@ class Settings(BaseSettings):
     """host:port of the cloud's gRPC side. None: frames wait in the spool."""
     bundle: Path | None = None
     """A bundle folder to run whatever the cloud says. None: the cloud is asked."""
-    edge_id: str = Field(default_factory=_edge_id, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    edge_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    """This edge's name in the cloud's records. None: the hostname and six digits that stay as long as data_dir does."""
     data_dir: Path = Path("data/edge")
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8080, ge=0, le=65535)
@@ -52,13 +59,16 @@ class Settings(BaseSettings):
     ort_threads: int = Field(default=1, ge=1, le=64)
     quality: int | None = Field(default=None, ge=0, le=65535)
     """None: what the bundle proposes."""
-    frame_max_age_ms: int = Field(default=0, ge=0, le=2**31)
+    frame_max_age_ms: int = Field(default=0, ge=0, le=2**31 - 1)
     """Frames older than this, counted from capture, are not worth sending. 0: all are."""
 
     spool_max_bytes: int = Field(default=2 * GiB, ge=64 * KiB)
-    """Coded frames and kept pictures together. Pictures give way to frames."""
+    """Waiting coded frames, each counted with 512 bytes beside its payload, and kept pictures together. Pictures give
+    way to frames. The database may take up to twice this on disk, with its log and the pages it is about to give back;
+    lines of finished frames (ledger_max_rows, some 300 bytes each) come on top."""
     spool_max_age_s: float = Field(default=7 * 86400, gt=0)
-    """A frame the cloud has not acked for so long is dropped."""
+    """A frame that has waited so long is dropped, unless it may have reached the cloud. Time the edge was off does not
+    count, nor does setting the clock."""
     ring_max_bytes: int = Field(default=1 * GiB, ge=0)
     """Pictures kept for pixels on demand. 0: none."""
     ring_max_age_s: float = Field(default=3600, gt=0)

@@ -27,6 +27,7 @@ async def get_spool(request: Request) -> dict[str, Any]:
         "frames": {
             "queued": stats.queued,
             "bytes": stats.queued_bytes,
+            "bytes_charged": stats.charged,
             "oldest_age_seconds": round((now_us() - stats.oldest_us) / 1e6, 3) if stats.oldest_us else 0,
             "in_flight": len(edge.uplink.state.in_flight) if edge.uplink else 0,
             "being_coded": edge.intake.frames,

@@ -27,7 +27,7 @@ AHEAD = 32
 """Frames read from the spool at once, unless they are large: then AHEAD_BYTES."""
 AHEAD_BYTES = 4 << 20
 LAYER_REQUESTS = 64
-"""Requests for pictures waiting at most; what is beyond is answered GONE, to be asked again."""
+"""Requests for pictures waiting at most; one beyond is not answered: the cloud asks again after its timeout."""
 STEADY_SECONDS = 10.0
 """A stream that lived so long was a good one: the next waits as little as the first."""
 
@@ -68,6 +68,8 @@ class Uplink:
         self._meter = meter
         self.expected: dict[str, asyncio.Future[Outcome]] = {}
         self.state = LinkState()
+        self._told = ""
+        """The trouble logged last. A stream that ends right after its Welcome, time and again, is logged once."""
         self.on_bundle: Callable[[str], None] = lambda digest: None
         """Hears which bundle the cloud wants used."""
 
@@ -86,7 +88,7 @@ class Uplink:
         """Keep a stream open, for ever."""
         delays = backoff()
         while True:
-            began = time.monotonic()
+            began, trouble = time.monotonic(), ""
             try:
                 await self._stream()
             except* (
@@ -96,9 +98,10 @@ class Uplink:
                 TimeoutError,
                 asyncio.InvalidStateError,
             ) as errors:
-                self._down(_sentence(errors))
+                trouble = _sentence(errors)
             if time.monotonic() - began > STEADY_SECONDS:
-                delays = backoff()
+                delays, self._told = backoff(), ""
+            self._down(trouble)
             await asyncio.sleep(next(delays))
 
     async def drained(self) -> None:
@@ -132,9 +135,9 @@ class Uplink:
         self.on_bundle(welcome.bundle_digest)
 
     def _down(self, trouble: str) -> None:
-        if trouble != self.state.trouble:  # the tenth refused connection is no news
+        if trouble != self._told:  # the tenth refused connection is no news
             log.warning("link down", reason=trouble, queued=self._spool.stats.queued)
-        self.state.trouble = trouble
+        self.state.trouble = self._told = trouble
 
 
 async def _welcome(call: grpc.aio.StreamStreamCall) -> pb.Welcome:
@@ -166,6 +169,9 @@ class _Stream:
         self._seq = 0
         """Everything up to here was read from the spool."""
         self._ahead: deque[Pending] = deque()
+        self._stranger = ""
+        """Set when the cloud does not hold a frame's bundle: nothing more is sent, and the stream ends when all that
+        was sent is answered, so that the frame is sent again with the next one."""
         self._returned = asyncio.Event()
         self._writing = asyncio.Lock()
         self._layers: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
@@ -177,7 +183,7 @@ class _Stream:
         while True:
             while not self._ahead:
                 await self._read_ahead()
-            while len(self._state.in_flight) >= self._state.window:
+            while self._stranger or len(self._state.in_flight) >= self._state.window:
                 self._returned.clear()
                 await self._returned.wait()
             await self._send(self._ahead.popleft())
@@ -193,13 +199,14 @@ class _Stream:
 
     async def _send(self, frame: Pending) -> None:
         now = now_us()
-        if frame.seq > self._spool.tried and frame.expired(now):
+        if frame.seq > self._spool.claims.tried and frame.expired(now):
             self._end(frame, "expired", "older than its max_age before it was sent")
             return
         if len(frame.payload) > self._state.max_payload:
             self._end(frame, "failed", "larger than the cloud takes", f"{len(frame.payload)} bytes")
             return
-        self._spool.tried = max(self._spool.tried, frame.seq)
+        if not self._spool.claims.send(frame.seq):
+            return  # it waited here for a credit until the spool's sweep found it too old
         self._state.in_flight[frame.seq] = frame
         await self._write(pb.IngestRequest(packet=self._packet(frame, now)))
         self._meter.sent(len(frame.payload))
@@ -243,6 +250,8 @@ class _Stream:
             kind = message.WhichOneof("message")
             if handler := handlers.get(kind or ""):
                 handler(getattr(message, kind))
+            if self._stranger and not self._state.in_flight:
+                raise StreamEndedError(f"the cloud does not hold a frame's bundle, asked again later: {self._stranger}")
         raise StreamEndedError("the cloud ended the stream")
 
     def _acked(self, ack: pb.Ack) -> None:
@@ -255,7 +264,13 @@ class _Stream:
     def _nacked(self, nack: pb.Nack) -> None:
         if (frame := self._state.in_flight.get(nack.seq)) is None:
             return
-        reason = pb.NackReason.Name(nack.reason).removeprefix("NACK_REASON_").lower().replace("_", " ")
+        if nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE:
+            # Of a cloud that is being upgraded, not of the frame: it stays in the spool.
+            self._state.in_flight.pop(frame.seq)
+            self._spool.claims.give_back(frame.seq)
+            self._stranger = self._stranger or nack.detail[:500] or "no detail"
+            return
+        reason = _reason(nack.reason)
         log.warning("the cloud refused a frame", frame_id=frame.frame_id, reason=reason, detail=nack.detail)
         if nack.reason == pb.NACK_REASON_CORRUPT:
             self._meter.corrupt()
@@ -304,6 +319,15 @@ class _Stream:
         return pb.LayerReply(
             request_id=request.request_id, status=pb.LAYER_STATUS_OK, content_type=kept.content_type, payload=kept.data
         )
+
+
+def _reason(number: int) -> str:
+    """In words, also of a cloud that knows more reasons than this edge."""
+    try:
+        name: str = pb.NackReason.Name(number)
+    except ValueError:
+        return f"reason {number}"
+    return name.removeprefix("NACK_REASON_").lower().replace("_", " ")
 
 
 def _gone(request: pb.LayerRequest, why: str) -> pb.LayerReply:

@@ -8,6 +8,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from cloud.api import shapes
 from cloud.api.problems import invalid, unavailable
+from cloud.api.query import KNOWN_ONLY
 from cloud.hub import Hub
 from cloud.store import Record
 
@@ -26,7 +27,10 @@ def router(hub: Hub) -> APIRouter:
 
     # Not response_class=EventSourceResponse: the framework would then render every event anew for every listener.
     @routes.get(
-        "/v1/events", response_class=Response, responses={200: {"content": {EventSourceResponse.media_type: {}}}}
+        "/v1/events",
+        response_class=Response,
+        responses={200: {"content": {EventSourceResponse.media_type: {}}}},
+        dependencies=[KNOWN_ONLY],
     )
     async def events(
         after: Annotated[int | None, Query(ge=0, lt=2**63, description="resume beyond this number")] = None,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
 from cloud.api import shapes
-from cloud.api.query import Filtered
+from cloud.api.query import KNOWN_ONLY, Filtered
 from cloud.api.results import shown
 from cloud.registry import Registry
 from cloud.store import Filters, Record, Store, to_json
@@ -19,7 +19,7 @@ def router(store: Store, registry: Registry) -> APIRouter:
     """The route."""
     routes = APIRouter(tags=["results"])
 
-    @routes.get("/v1/export", response_class=StreamingResponse)
+    @routes.get("/v1/export", response_class=StreamingResponse, dependencies=[KNOWN_ONLY])
     async def export(
         filters: Filtered,
         format: Annotated[Literal["coco", "jsonl"], Query()],  # noqa: A002 - the name in the URL
@@ -57,7 +57,8 @@ async def _jsonl(store: Store, filters: Filters, upto: int) -> AsyncIterator[str
 
 
 async def _coco(store: Store, registry: Registry, filters: Filters, upto: int) -> AsyncIterator[str]:
-    # Two passes over rows that never change, so that nothing is held but the categories.
+    # Two passes over rows that never change, so that nothing is held but the categories. The oldest may be deleted
+    # between the passes: then an image has no annotations, never the other way round.
     categories = Categories(registry)
     yield '{"info":{"description":"Results of Midstream","version":"1"},"images":['
     comma = ""
@@ -110,7 +111,8 @@ class Categories:
         for bundle in registry:
             detector = bundle.manifest.detector
             for label, number in zip(detector.labels, detector.coco_ids, strict=False):
-                self._ids.setdefault(label, number)
+                if number not in self._ids.values():  # two bundles may number differently; who comes first is right
+                    self._ids.setdefault(label, number)
         for bundle in registry:
             for label in bundle.manifest.detector.labels:
                 self.id_of(label)

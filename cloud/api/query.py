@@ -6,7 +6,8 @@ import json
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from fastapi import Depends, Query
+from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
 from pydantic import AwareDatetime
 
 from cloud.api.problems import invalid
@@ -14,6 +15,31 @@ from cloud.api.shapes import EPOCH, FIELDS
 from cloud.store import Filters
 
 Order = Literal["desc", "asc"]
+
+
+def _known_only(request: Request) -> None:
+    """A misspelt filter is an error: ignored, it would show everything."""
+    known = _parameters(request.scope["route"].dependant)
+    for name in request.query_params:
+        if name not in known:
+            there = f"there are {', '.join(sorted(known))}" if known else "there are none here"
+            raise invalid(name[:64], f"there is no such parameter; {there}")
+
+
+def _parameters(dependant: Dependant) -> set[str]:
+    own = {parameter.alias for parameter in dependant.query_params}
+    return own.union(*(_parameters(part) for part in dependant.dependencies))
+
+
+KNOWN_ONLY = Depends(_known_only)
+"""For routes that refuse parameters they do not know."""
+
+
+def _texts(name: str, values: list[str] | None) -> tuple[str, ...]:
+    """A NUL is in no name, and PostgreSQL takes none in a text."""
+    if any("\0" in value for value in values or ()):
+        raise invalid(name, "holds a NUL character")
+    return tuple(values or ())
 
 
 def _filters(
@@ -29,9 +55,9 @@ def _filters(
     until: Annotated[AwareDatetime | None, Query(description="captured before, RFC 3339")] = None,
 ) -> Filters:
     return Filters(
-        cameras=tuple(camera or ()),
-        edges=tuple(edge or ()),
-        labels=tuple(label or ()),
+        cameras=_texts("camera", camera),
+        edges=_texts("edge", edge),
+        labels=_texts("label", label),
         min_score=min_score,
         since_us=_micros(since),
         until_us=_micros(until),
@@ -73,7 +99,7 @@ def decode_cursor(cursor: str | None, order: Order) -> int | None:
         said, number = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, TypeError):
         raise invalid("cursor", "not a cursor of this service; take `next` of the page before as it is") from None
-    if not isinstance(number, int) or not 0 <= number < 2**63:
+    if type(number) is not int or not 0 <= number < 2**63:
         raise invalid("cursor", "not a cursor of this service; take `next` of the page before as it is")
     if said != order:
         raise invalid("cursor", f"belongs to order={said}; keep all parameters while paging")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from cloud.api import shapes
 from cloud.api.problems import not_found
-from cloud.api.query import Fields, Filtered, Order, decode_cursor, encode_cursor
+from cloud.api.query import KNOWN_ONLY, Fields, Filtered, Order, decode_cursor, encode_cursor
 from cloud.links import Links
 from cloud.store import Filters, Record, Store, to_json
 
@@ -16,7 +16,7 @@ def router(store: Store, links: Links) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["results"])
 
-    @routes.get("/v1/results", response_model=shapes.Page)
+    @routes.get("/v1/results", response_model=shapes.Page, dependencies=[KNOWN_ONLY])
     async def results(
         request: Request,
         filters: Filtered,
@@ -38,7 +38,7 @@ def router(store: Store, links: Links) -> APIRouter:
         """The result of one frame."""
         return json_response(shown(await find(store, id), Filters(), fields))
 
-    @routes.get("/v1/cameras", response_model=shapes.Cameras)
+    @routes.get("/v1/cameras", response_model=shapes.Cameras, dependencies=[KNOWN_ONLY])
     async def cameras() -> Response:
         """All cameras that ever sent a frame, each with its newest result."""
         states = await store.cameras()

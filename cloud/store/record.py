@@ -1,7 +1,7 @@
 """Rows as the rest of the cloud sees them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
@@ -54,12 +54,13 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class Inserted:
     """What an insertion did: `new` in order; `duplicates` had been stored before; of `clashes`, the frame id was
-    taken by another packet.
+    taken by another packet; `rejected` the database would not take, and why.
     """
 
     new: list[Record]
     duplicates: list[Result]
     clashes: list[Result]
+    rejected: list[tuple[Result, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

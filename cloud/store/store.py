@@ -19,11 +19,11 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud.frame import Key, Result
-from cloud.store import migrate
+from cloud.store import aging, migrate
 from cloud.store.engine import connect
 from cloud.store.query import Filters, page
 from cloud.store.record import Camera, Inserted, Picture, Record, best_by_label, record
-from cloud.store.tables import cameras, found, pictures, results
+from cloud.store.tables import aged, cameras, found, pictures, results
 from common.errors import MidstreamError
 
 log = structlog.get_logger()
@@ -52,6 +52,8 @@ class Store:
         )
         self._upsert_cameras = _upsert_cameras(dialect.insert(cameras))
         self._put_picture = dialect.insert(pictures).on_conflict_do_nothing()
+        self._note_aged = aging.upsert(dialect.insert(aged))
+        self._aged: dict[aging.Epoch, int] = {}
         self._unsure = False
         self.last_number = 0
         """The number of the newest committed result."""
@@ -65,6 +67,7 @@ class Store:
                 undo.push_async_callback(self._writer.close)
                 async with self._writer.begin():
                     await self._writer.run_sync(migrate.to_head)
+                    self._aged = await aging.far(self._writer)
                 await self._read_last_number()
             except Exception as e:
                 await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
@@ -88,6 +91,7 @@ class Store:
             try:
                 if self._unsure:
                     await self._read_last_number()
+                    self._aged = await self._read_aged()
                 return await self._insert_together(batch)
             except (SQLAlchemyError, OSError) as e:
                 self._unsure = True
@@ -106,8 +110,8 @@ class Store:
             for i, result in enumerate(batch, 1)
         ]
         async with self._transaction() as writer:
-            answer = await writer.execute(self._insert_results, [_columns(row) for row in rows])
-            numbers = set(answer.scalars())
+            fresh = [_columns(row) for row in rows if row.seq > self._aged.get((row.edge, row.epoch), -1)]
+            numbers = set((await writer.execute(self._insert_results, fresh)).scalars()) if fresh else set()
             new = [row for row in rows if row.number in numbers]
             labels = _labels((r, row.number) for r, row in zip(batch, rows, strict=True) if row.number in numbers)
             if labels:
@@ -119,20 +123,42 @@ class Store:
 
     async def _insert_one_by_one(self, batch: Sequence[Result]) -> Inserted:
         # Rare: two packets claim one frame id, or another process has taken our numbers.
-        await self._read_last_number()
         done = Inserted([], [], [])
         for result in batch:
+            await self._read_last_number()
             try:
                 one = await self._insert([result])
-            except (DataError, IntegrityError):
-                done.clashes.append(result)
+            except (DataError, IntegrityError) as e:
+                if await self.result(result.frame.id):
+                    done.clashes.append(result)
+                else:
+                    done.rejected.append((result, _cause(e)))
             else:
                 done.new.extend(one.new)
                 done.duplicates.extend(one.duplicates)
         return done
 
+    async def delete_older(self, before_us: int, limit: int = 500) -> int:
+        """Delete at most `limit` of the results stored before that time, oldest first; how many.
+
+        The newest stays however old it is: the numbers go on from there. Raises StoreError.
+        """
+        try:
+            async with self._writing:
+                async with self._transaction() as writer:
+                    rows = await aging.remove(writer, self._note_aged, before_us, self.last_number, limit)
+                for epoch, seq in aging.highest(rows).items():
+                    self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
+        except (SQLAlchemyError, OSError) as e:
+            self._unsure = True
+            raise StoreError(f"cannot delete old results: {_cause(e)}") from e
+        return len(rows)
+
     async def put_picture(self, frame: str, layer: str, content_type: str, data: bytes) -> None:
-        """Keep pixels of a frame; the oldest give way."""
+        """Keep pixels of a frame; the oldest give way. What would need more than all the room is not kept."""
+        if len(data) > self._pictures_max_bytes:
+            log.warning("picture not kept", frame=frame, bytes=len(data), room=self._pictures_max_bytes)
+            return
         row = {
             "frame": frame,
             "layer": layer,
@@ -195,6 +221,8 @@ class Store:
 
     async def result(self, frame_id: str) -> Record | None:
         """The result of a frame."""
+        if "\0" in frame_id:  # in no id, and PostgreSQL takes none in a text
+            return None
         row = await self._one(select(results).where(results.c.id == frame_id))
         return Record(*row) if row else None
 
@@ -209,7 +237,8 @@ class Store:
         """The highest seq of an epoch that is stored, -1 if none: above it a packet is surely new."""
         c = results.c
         row = await self._one(select(func.max(c.seq)).where(c.edge == edge, c.epoch == epoch))
-        return -1 if row is None or row[0] is None else int(row[0])
+        stored = -1 if row is None or row[0] is None else int(row[0])
+        return max(stored, self._aged.get((edge, epoch), -1))
 
     async def cameras(self) -> list[Camera]:
         """All cameras by name, each with its newest result."""
@@ -223,6 +252,8 @@ class Store:
 
     async def picture(self, frame: str, layer: str) -> Picture | None:
         """Pixels of a frame, if they are here."""
+        if "\0" in frame:
+            return None
         c = pictures.c
         row = await self._one(select(c.content_type, c.sha256, c.data).where(c.frame == frame, c.layer == layer))
         return Picture(*row) if row else None
@@ -234,6 +265,10 @@ class Store:
     async def _one(self, query: Select[Any]) -> Any:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).first()
+
+    async def _read_aged(self) -> dict[aging.Epoch, int]:
+        async with self._engine.connect() as connection:
+            return await aging.far(connection)
 
     async def _read_last_number(self) -> None:
         row = await self._one(select(func.coalesce(func.max(results.c.number), 0)))

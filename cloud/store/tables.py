@@ -1,4 +1,4 @@
-"""The four tables. A change here needs a migration in migrations/versions."""
+"""The five tables. A change here needs a migration in migrations/versions."""
 
 from sqlalchemy import (
     BigInteger,
@@ -70,6 +70,16 @@ cameras = Table(
     Column("first_us", Big, nullable=False),
     Column("last_us", Big, nullable=False),
     Column("last_number", Big, nullable=False),
+)
+
+# The highest seq of each epoch whose result was deleted for its age: a packet up to there was stored once already,
+# and must not be stored again when it is resent.
+aged = Table(
+    "aged",
+    metadata,
+    Column("edge", String(64), primary_key=True),
+    Column("epoch", String(36), primary_key=True),
+    Column("seq", Big, nullable=False),
 )
 
 # Pixels that somebody asked for: a cache, bounded in bytes. `data` comes last so that SQLite can skip it.

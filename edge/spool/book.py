@@ -11,11 +11,14 @@ commit is an fsync. That is why the writer puts many operations into one transac
 
 import json
 import sqlite3
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+from edge.spool.claims import Claims
 from edge.spool.records import (
+    FRAME_OVERHEAD,
     Accepted,
     Ended,
     Frame,
@@ -30,12 +33,13 @@ from edge.spool.records import (
 )
 from edge.spool.ring import Kept, Place, Ring, Segment
 
-VERSION = 1
+VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE frames(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, frame_id TEXT NOT NULL UNIQUE, camera TEXT NOT NULL,
   idem_key TEXT, fingerprint INTEGER, captured_us INTEGER NOT NULL, accepted_us INTEGER NOT NULL,
+  lived_us INTEGER NOT NULL DEFAULT 0,
   max_age_ms INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, source_bytes INTEGER NOT NULL, timing TEXT NOT NULL,
   state TEXT NOT NULL DEFAULT 'queued', reason TEXT NOT NULL DEFAULT '', finished_us INTEGER, picture TEXT NOT NULL,
   payload BLOB);
@@ -48,8 +52,15 @@ CREATE TABLE pictures(
 CREATE INDEX pictures_segment ON pictures(segment);
 CREATE TABLE tally(state TEXT, reason TEXT, frames INTEGER NOT NULL, PRIMARY KEY(state, reason)) WITHOUT ROWID;
 """
+_FROM_1 = "ALTER TABLE frames ADD COLUMN lived_us INTEGER NOT NULL DEFAULT 0;"
+"""From format 1, which took a frame's age from the wall clock: the frames in it are as old as this change."""
 _SWEEP = 500
 """Rows one housekeeping transaction touches at most: a camera waits for it."""
+_PAGE = 4096
+_VACUUM_PAGES = 256
+"""Pages one housekeeping transaction gives back to the disk at most."""
+_LIVED_NOTED_US = 60_000_000
+"""How often the running time is written down when no frame does it: what a crash may take from it."""
 
 
 def connect(path: Path, readonly: bool = False) -> sqlite3.Connection:
@@ -62,6 +73,27 @@ def connect(path: Path, readonly: bool = False) -> sqlite3.Connection:
     return c
 
 
+_LIVED = (
+    "SELECT max(coalesce((SELECT max(lived_us) FROM (SELECT lived_us FROM frames ORDER BY seq DESC LIMIT 1)), 0),"
+    " coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'lived_us'), 0))"
+)
+
+
+class RunningTime:
+    """How long edges have run on this spool: a clock nobody can set. The time between two of them does not count."""
+
+    def __init__(self, before_us: int) -> None:
+        self._base_us = before_us - _monotonic_us()
+
+    def us(self) -> int:
+        """Microseconds so far."""
+        return self._base_us + _monotonic_us()
+
+
+def _monotonic_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
 class Book:
     """The writer's side."""
 
@@ -72,10 +104,12 @@ class Book:
         self.ended: list[Ended] = []
         """What this transaction brought to an end."""
         self._doomed: dict[int, str] = {}
+        self._noted_us = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._db = connect(self.path)
             self._create()
+            self._clock = RunningTime(self._one(_LIVED))
             self.epoch: str = self._one("SELECT value FROM meta WHERE name = 'epoch'")
             self.count()
         except (sqlite3.Error, OSError) as e:
@@ -83,14 +117,18 @@ class Book:
 
     def _create(self) -> None:
         db = self._db
-        db.execute("PRAGMA page_size=4096")
+        db.execute(f"PRAGMA page_size={_PAGE}")
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded only before the first table
         db.execute("PRAGMA journal_mode=WAL")
-        # 16 MiB of log before it is copied into the file: fewer, larger fsyncs of the file.
-        db.execute("PRAGMA wal_autocheckpoint=4096")
-        db.execute("PRAGMA journal_size_limit=67108864")
+        # A long log before it is copied into the file: fewer, larger fsyncs of the file.
+        log = min(16 << 20, max(1 << 20, self.limits.max_bytes // 8))
+        db.execute(f"PRAGMA wal_autocheckpoint={log // _PAGE}")
+        db.execute(f"PRAGMA journal_size_limit={log}")
         version = self._one("PRAGMA user_version")
         if version == 0:
             db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT")
+        elif version == 1:
+            db.executescript(f"BEGIN;{_FROM_1}PRAGMA user_version={VERSION};COMMIT")
         elif version != VERSION:
             raise SpoolError(
                 f"the spool {self.path} has format {version}, this program writes {VERSION}: start with a new data_dir"
@@ -143,16 +181,17 @@ class Book:
         """Enter a frame. Raises SpoolFullError or KeyReusedError without having changed anything."""
         if frame.idem_key is not None and (known := self._known(frame)):
             return known
-        if self.queued_bytes + len(frame.payload) > self.limits.max_bytes:
+        if self.charged + len(frame.payload) + FRAME_OVERHEAD > self.limits.max_bytes:
             raise SpoolFullError(
                 f"{self.queued} frames wait for the cloud and fill the spool's {self.limits.max_bytes} bytes"
             )
         place, why_not = self._keep(frame)
         cursor = self._db.execute(
-            "INSERT INTO frames(frame_id, camera, idem_key, fingerprint, captured_us, accepted_us, max_age_ms,"
-            " payload_bytes, source_bytes, timing, picture, payload) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO frames(frame_id, camera, idem_key, fingerprint, captured_us, accepted_us, lived_us,"
+            " max_age_ms, payload_bytes, source_bytes, timing, picture, payload)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (frame.frame_id, frame.camera, frame.idem_key, frame.fingerprint, frame.captured_us, frame.accepted_us,
-             frame.max_age_ms, len(frame.payload), len(frame.picture), json.dumps(frame.timing),
+             self._clock.us(), frame.max_age_ms, len(frame.payload), len(frame.picture), json.dumps(frame.timing),
              "kept" if place else why_not, frame.payload),
         )  # fmt: skip
         self.last_seq = seq = cursor.lastrowid or 0
@@ -207,23 +246,53 @@ class Book:
         self._changed_tally.add((state, reason))
         self.ended.append(Ended(seq, row[0], state, reason))
 
-    def sweep(self, tried: int) -> None:
-        """End frames that are too old and forget the oldest of the ledger. Frames up to seq `tried` may have
-        reached the cloud already, so whether they are too late is the cloud's to say.
+    @property
+    def charged(self) -> int:
+        """Bytes the queued frames take, with what they take beside their payload."""
+        return self.queued_bytes + self.queued * FRAME_OVERHEAD
+
+    def sweep(self, claims: Claims) -> None:
+        """End frames that are too old, forget the oldest of the ledger, give free pages back to the disk. Frames
+        that may have reached the cloud are left: whether they are too late is the cloud's to say.
         """
-        now = now_us()
+        self._end_late(claims)
+        self._end_old(claims)
+        if (surplus := self.ledger - self.queued - self.limits.ledger_max_rows) > 0:
+            self._forget(min(surplus, _SWEEP))
+        self._note_lived()
+        self._shrink()
+
+    def _shrink(self) -> None:
+        # Some free pages are left for the next frames: a file that shrinks and grows is written twice.
+        surplus = self._one("PRAGMA freelist_count") - self._one("PRAGMA page_count") // 4
+        for _ in range(min(surplus, _VACUUM_PAGES)):
+            self._db.execute("PRAGMA incremental_vacuum(1)")  # Python's sqlite3 takes one step, hence gives one page
+
+    def _end_late(self, claims: Claims) -> None:
         late = (
             "SELECT seq FROM frames WHERE state = 'queued' AND max_age_ms > 0 AND captured_us + max_age_ms * 1000 < ?"
             " AND seq > ? LIMIT ?"
         )
-        for (seq,) in self._db.execute(late, (now, tried, _SWEEP)).fetchall():
+        found = self._db.execute(late, (now_us(), claims.tried, _SWEEP)).fetchall()
+        for seq in claims.sweep(seq for (seq,) in found):
             self.finish(seq, "expired", "older than its max_age before it was sent")
-        first = "SELECT seq, accepted_us FROM frames WHERE state = 'queued' ORDER BY seq LIMIT ?"
-        for seq, accepted_us in self._db.execute(first, (_SWEEP,)).fetchall():
-            if now - accepted_us > self.limits.max_age_s * 1e6:
-                self.finish(seq, "dropped", "older than the spool keeps frames")
-        if (surplus := self.ledger - self.queued - self.limits.ledger_max_rows) > 0:
-            self._forget(min(surplus, _SWEEP))
+
+    def _end_old(self, claims: Claims) -> None:
+        # Age in running time: the wall clock of a machine without a battery leaps by years when it hears of NTP.
+        before = self._clock.us() - int(self.limits.max_age_s * 1e6)
+        first = "SELECT seq, lived_us FROM frames WHERE state = 'queued' AND seq > ? ORDER BY seq LIMIT ?"
+        found = self._db.execute(first, (claims.tried, _SWEEP)).fetchall()
+        if given_back := claims.given_back():
+            some = "SELECT seq, lived_us FROM frames WHERE state = 'queued' AND seq IN (SELECT value FROM json_each(?))"
+            found += self._db.execute(some, (json.dumps(given_back[:_SWEEP]),)).fetchall()
+        for seq in claims.sweep(seq for seq, lived_us in found if lived_us < before):
+            self.finish(seq, "dropped", "older than the spool keeps frames")
+
+    def _note_lived(self) -> None:
+        """Write the running time down now and then, so that frames age though no new one comes."""
+        if self.queued and (now := self._clock.us()) - self._noted_us > _LIVED_NOTED_US:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES('lived_us', ?)", (str(now),))
+            self._noted_us = now
 
     def _forget(self, rows: int) -> None:
         found = self._db.execute(
@@ -234,7 +303,7 @@ class Book:
         self.pictures = self._one("SELECT count(*) FROM pictures")
 
     def _make_room(self) -> None:
-        room = self.limits.max_bytes - self.queued_bytes
+        room = self.limits.max_bytes - self.charged
         self._doomed = self.ring.surplus(room, now_us())
         for segment, reason in self._doomed.items():
             self.unlist(segment, reason)
@@ -263,6 +332,7 @@ class Book:
             self.ring.held,
             self.ledger,
             dict(self.tally),
+            self.charged,
         )
 
     def close(self) -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from common.errors import MidstreamError
 
+FRAME_OVERHEAD = 512
+"""What a queued frame takes on disk beside its payload: the other columns and its places in the indexes."""
+
 
 class SpoolError(MidstreamError):
     """The spool cannot be opened or written; the message says why."""
@@ -118,6 +121,8 @@ class Stats:
     picture_bytes: int = 0
     ledger: int = 0
     ended: dict[tuple[str, str], int] = field(default_factory=dict)
+    charged: int = 0
+    """Bytes of the queued frames as the bound counts them."""
 
 
 def now_us() -> int:

@@ -22,6 +22,7 @@ import structlog
 
 from common.errors import MidstreamError, SettingsError
 from edge.spool.book import Book, Reader
+from edge.spool.claims import Claims
 from edge.spool.records import Accepted, Ended, Frame, Limits, Pending, Record, SpoolError, Stats, now_us
 from edge.spool.ring import Kept
 
@@ -54,8 +55,8 @@ class Spool:
         self.stats: Stats = self._book.stats()
         self.trouble = ""
         """Why the disk did not take the last transaction; empty when it did."""
-        self.tried = self._book.last_seq
-        """Frames up to this seq may have reached the cloud: before a restart, or sent and not acked."""
+        self.claims = Claims(self._book.last_seq)
+        """Which frames may have reached the cloud, so that no sweep ends them."""
         self.fresh = asyncio.Event()
         """Set whenever a frame was put."""
         self.on_ended: Callable[[Ended], None] = lambda ended: None
@@ -86,7 +87,14 @@ class Spool:
 
     async def pending(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
         """Unacked frames with seq > after, in order."""
-        return await self._read(partial(self._reader.pending, after, limit, max_bytes))
+        self.claims.read()
+        up_to = after
+        try:
+            frames = await self._read(partial(self._reader.pending, after, limit, max_bytes))
+            up_to = frames[-1].seq if frames else after
+            return frames
+        finally:
+            self.claims.read(up_to)
 
     async def record(self, frame_id: str) -> Record | None:
         """What the ledger says of a frame."""
@@ -144,7 +152,7 @@ class Spool:
             batch, stop = self._collect()
             if (now := time.monotonic()) - swept > HOUSEKEEPING_S:
                 swept = now
-                batch = [*self._owed, *batch, _Job(lambda book: book.sweep(self.tried), lazy=True)]
+                batch = [*self._owed, *batch, _Job(lambda book: book.sweep(self.claims), lazy=True)]
                 self._owed = []
                 if self.trouble:
                     batch.append(_Job(Book.probe, lazy=True))
@@ -185,6 +193,7 @@ class Spool:
 
     def _attempt(self, batch: list[_Job]) -> list[tuple[_Job, Any]]:
         book = self._book
+        self.claims.settle(committed=False)  # what an attempt before this one did not bring to its commit
         book.begin()
         done: list[tuple[_Job, Any]] = []
         for job in batch:
@@ -193,6 +202,7 @@ class Spool:
             except MidstreamError as refusal:  # SpoolFullError, KeyReusedError: this job's answer, nothing was changed
                 done.append((job, refusal))
         book.commit()
+        self.claims.settle(committed=True)
         return done
 
     def _after_trouble(self, batch: list[_Job], error: Exception) -> list[tuple[_Job, Any]]:
@@ -209,6 +219,7 @@ class Spool:
         return self._attempt([*marks, *batch])
 
     def _give_up(self, batch: list[_Job], error: Exception) -> None:
+        self.claims.settle(committed=False)
         try:
             self._book.rollback()
         except (sqlite3.Error, OSError):

@@ -4,15 +4,20 @@ import shutil
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
 from cloud.registry import Registry
+from cloud.settings import PACKAGED_BUNDLES
+from common import bundle as bundles
 from common.bundle import MANIFEST, Bundle, digest_of, verify_file
+from common.codec import CODECS, Container, pack
 from common.errors import BundleError
 from common.wire import stream_pb2 as wire
 from common.wire.stream_pb2_grpc import BundleServiceStub
 from tests.cloud import tiny
-from tests.cloud.conftest import Running
+from tests.cloud.conftest import Running, Start
+from tests.cloud.speaker import packet
 
 
 async def test_an_edge_learns_what_to_run(cloud: Running) -> None:
@@ -33,7 +38,8 @@ async def test_an_edge_learns_what_to_run(cloud: Running) -> None:
 async def test_bundles_over_http(cloud: Running) -> None:
     digest = cloud.bundle.digest
     listed = await cloud.json("/v1/bundles")
-    assert listed["current"] == digest and [b["digest"] for b in listed["bundles"]] == [digest]
+    assert listed["current"] == digest and listed["bundles"][0]["digest"] == digest
+    assert [b["name"] for b in listed["bundles"][1:]] == ["embedded"]  # for what is still under way
     manifest = await cloud.json(f"/v1/bundles/{digest}")
     assert manifest["detector"]["labels"] == ["cat", "dog"]
     raw = (await cloud.http.get(f"/v1/bundles/{digest}/{MANIFEST}")).content
@@ -94,3 +100,63 @@ def test_no_bundle_at_all(tmp_path: Path) -> None:
         Registry.load(tmp_path)
     with pytest.raises(BundleError, match="cannot read"):
         Registry.load(tmp_path / "nowhere")
+
+
+def test_the_packaged_bundles_are_held_and_not_chosen(copy: Path, bundle: Bundle, tmp_path: Path) -> None:
+    packaged = tmp_path / "packaged"
+    old = tiny.write(packaged, version="0")
+    for wanted in ("", "tiny", bundle.digest[:8]):  # the same name in both folders is no doubt
+        registry = Registry.load(copy, wanted, packaged)
+        assert registry.current.digest == bundle.digest and registry.by_prefix(old.prefix)
+    assert Registry.load(copy, old.digest[:8], packaged).current.digest == old.digest
+    assert Registry.load(copy, "", tmp_path / "nowhere").current.digest == bundle.digest
+    assert len(list(Registry.load(copy, "", copy))) == 1
+
+
+async def test_frames_of_the_bundle_before_are_decoded(cloud: Running) -> None:
+    """They were coded, and promised, before the cloud was started with another bundle."""
+    (before,) = Registry.load(PACKAGED_BUNDLES)
+    manifest = before.manifest
+    codec = CODECS[str(manifest.codec["name"])].from_params(manifest.codec)
+    quality = int(str(manifest.codec["default_levels"]))
+    layers = codec.encode(np.zeros(manifest.cut.shape, np.float32), quality)
+    payload = pack(Container(before.prefix, codec.id, quality, 640, 480, layers))
+    sent = packet(1, payload)
+    async with cloud.edge() as edge:
+        assert edge.welcome.bundle_digest == cloud.bundle.digest
+        ack, new = await edge.deliver(sent, packet(2, cloud.payload()))
+    assert (ack.seq, new.seq) == (1, 2)
+    assert (await cloud.json(f"/v1/results/{sent.frame_id}"))["width"] == 640
+
+
+async def test_a_bundle_that_does_not_work_is_an_error_at_start(start: Start, bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "two"
+    shutil.copytree(bundle.path, folder / bundle.digest)
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"}) | {"name": "bad"}
+    bundles.write(folder, manifest, {"back.onnx": ("cloud", b"not a network")})
+    with pytest.raises(BundleError, match=r"back\.onnx"):
+        async with start(bundles_dir=folder, bundle="tiny"):
+            pass
+
+
+def test_a_manifest_is_none_of_its_files(bundle: Bundle, tmp_path: Path) -> None:
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    for name in (MANIFEST, "Bundle.TOML"):
+        with pytest.raises(BundleError, match="its own files"):
+            bundles.write(tmp_path, manifest, {name: ("both", b"x")})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [[0, 4, 4], [2, -4, 4], [4096, 4096, 2]])
+def test_a_cut_is_bounded(bundle: Bundle, tmp_path: Path, shape: list[int]) -> None:
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    manifest["cut"]["shape"] = shape
+    with pytest.raises(BundleError, match=r"cut\.shape"):
+        bundles.write(tmp_path, manifest, {})
+
+
+def test_a_bundle_survives_a_power_cut(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(bundles, "_sync", synced.append)
+    written = tiny.write(tmp_path)
+    assert synced == [written.path, tmp_path]

@@ -116,3 +116,23 @@ def test_a_bundle_whose_network_is_none_is_named(bundle: Bundle, tmp_path: Path)
         one.prepare(broken)
     outcomes, _ = run([frame(broken, 1, tiny.payload(broken))], batch_max=1)
     assert isinstance(outcomes[0], Refused) and outcomes[0].reason is Reason.FAILED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"clips": [1]}, {"clips": {"16": 3}}, {"shape": "wide"}, {"shape": None}, {"name": "none"}, {"clips": {}}],
+)
+def test_a_bundle_whose_codec_is_none_does_not_stop_the_engine(
+    bundle: Bundle, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    from common import bundle as bundles
+
+    manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+    manifest["codec"] |= {k: v for k, v in wrong.items() if v is not None}
+    if None in wrong.values():
+        del manifest["codec"]["shape"]
+    broken = bundles.write(tmp_path, manifest, {"back.onnx": ("cloud", bundle.file("back.onnx").read_bytes())})
+    with engine(1) as (one, _), pytest.raises(BundleError, match=r"\[codec\]"):
+        one.prepare(broken)
+    outcomes, _ = run([frame(broken, 1, tiny.payload(bundle)), *some(bundle, 2)], batch_max=1)
+    assert [isinstance(o, Refused) for o in outcomes] == [True, False, False]

@@ -5,6 +5,9 @@ from typing import Any
 
 import httpx
 
+from cloud.layers import Layers
+from cloud.links import Link, Links
+from common.telemetry import Metrics
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, Start
 from tests.cloud.speaker import Edge, packet, until
@@ -126,3 +129,71 @@ async def test_old_pictures_give_way(start: Start) -> None:
             assert (await settled(cloud, path)).status_code == 200
         codes = [(await cloud.http.get(path)).status_code for path in paths]
     assert codes == [202, 202, 200, 200]  # the first two would have to be fetched again
+
+
+async def test_what_fits_nowhere_evicts_nothing(start: Start) -> None:
+    async with start(pictures_max_bytes=1 << 20) as cloud, cloud.edge() as edge:
+        small, large = [await stored(cloud, edge, seq) for seq in range(2)]
+        for path, content, status in [(small, JPEG, 200), (large, JPEG + bytes(1 << 20), 410)]:
+            await cloud.http.get(path)
+            await reply(edge, await asked(edge), payload=content)
+            assert (await settled(cloud, path)).status_code == status
+        assert str(1 << 20) in (await cloud.http.get(large)).json()["detail"]
+        assert (await cloud.http.get(small)).status_code == 200
+
+
+class Shelf:
+    """Keeps nothing until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.came: list[str] = []
+
+    async def keep(self, frame: str, layer: str, content_type: str, content: bytes) -> None:
+        self.came.append(frame)
+        await self.open.wait()
+
+
+def layers_of(shelf: Shelf) -> tuple[Layers, Link]:
+    links = Links(Metrics("test", "0").link_up)
+    links.add(link := Link("e", "epoch", -1))
+    return Layers(links, shelf.keep), link
+
+
+def answer_to(link: Link) -> wire.LayerReply:
+    request = link.outbox.get_nowait()
+    assert isinstance(request, wire.IngestResponse)
+    return wire.LayerReply(
+        request_id=request.layer_request.request_id,
+        status=wire.LAYER_STATUS_OK,
+        content_type="image/jpeg",
+        payload=JPEG,
+    )
+
+
+async def test_many_replies_to_one_request_are_kept_once() -> None:
+    shelf = Shelf()
+    layers, link = layers_of(shelf)
+    layers.want("e", "frame", "full")
+    reply_ = answer_to(link)
+    for _ in range(50):
+        layers.replied(link, reply_)
+        await asyncio.sleep(0)
+    assert shelf.came == ["frame"] and layers.fetching("frame", "full")
+    shelf.open.set()
+    await layers.drain()
+    assert not layers.fetching("frame", "full")
+
+
+async def test_pictures_that_wait_for_the_database_are_bounded() -> None:
+    shelf = Shelf()
+    layers, link = layers_of(shelf)
+    for i in range(20):
+        layers.want("e", f"frame-{i}", "full")
+        layers.replied(link, answer_to(link))
+    await asyncio.sleep(0)
+    assert shelf.came == [f"frame-{i}" for i in range(8)]
+    shelf.open.set()
+    await layers.drain()
+    layers.want("e", "frame-19", "full")  # dropped, so it is asked for again
+    assert answer_to(link).request_id

@@ -190,6 +190,15 @@ async def test_a_newer_stream_replaces_the_older(cloud: Running) -> None:
     assert await cloud.counter("midstream_link_up") <= 1
 
 
+async def test_a_replaced_stream_is_no_error(cloud: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    async with cloud.edge("twin") as older, cloud.edge("twin", older.epoch) as newer:
+        assert await older.end() is grpc.StatusCode.ABORTED
+        await newer.deliver(packet(1, cloud.payload()))
+    printed = capsys.readouterr()
+    assert "edge disconnected" in printed.out + printed.err
+    assert "reading failed" not in printed.out + printed.err and "Traceback" not in printed.out + printed.err
+
+
 async def test_leaving_waits_for_the_last_ack(cloud: Running) -> None:
     async with cloud.edge() as edge:
         await edge.send(*(packet(seq, cloud.payload()) for seq in range(30)))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.wire import stream_pb2 as wire
-from tests.cloud.conftest import Running
+from tests.cloud.conftest import Running, Start
 from tests.cloud.speaker import packet
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -185,3 +185,57 @@ async def test_health_metrics_and_documents(cloud: Running) -> None:
     assert "/v1/results" in (await cloud.json("/openapi.json"))["paths"]
     assert (await cloud.http.get("/docs")).status_code == 200
     assert "text/html" in (await cloud.http.get("/")).headers["content-type"]
+
+
+async def test_a_misspelt_parameter_is_named(cloud: Running) -> None:
+    for path, there in [
+        ("/v1/results?lable=person", "min_score"),
+        ("/v1/results?Camera=a&limit=1", "camera"),
+        ("/v1/export?format=jsonl&lable=person", "format"),
+        ("/v1/events?since=1", "after"),
+        ("/v1/cameras?camera=a", "none"),
+    ]:
+        answer = await cloud.http.get(path)
+        assert answer.status_code == 422, path
+        misspelt = answer.json()["errors"][0]["loc"][1]
+        assert misspelt in path and misspelt in answer.json()["detail"] and there in answer.json()["detail"]
+
+
+async def test_a_nul_is_in_nothing(start: Start, database: str) -> None:
+    async with start(database=database) as cloud:
+        for path, status in [
+            ("/v1/results?camera=%00", 422),
+            ("/v1/results?edge=a%00b", 422),
+            ("/v1/export?format=jsonl&label=%00", 422),
+            ("/v1/results/%00", 404),
+            ("/v1/frames/a%00b/image", 404),
+            ("/v1/frames/a/image?layer=%00", 404),
+            ("/v1/results?order=desc&cursor=WyJkZXNjIiwgdHJ1ZV0", 422),  # ["desc", true]
+        ]:
+            answer = await cloud.http.get(path)
+            assert answer.status_code == status, (path, answer.text)
+
+
+async def test_the_page_says_what_a_browser_may_do(cloud: Running) -> None:
+    for path in ("/", "/page.js", "/page.css"):
+        headers = (await cloud.http.get(path)).headers
+        assert headers["cache-control"] == "no-cache" and headers["x-content-type-options"] == "nosniff"
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy and policy.endswith("frame-ancestors 'none'")
+    again = await cloud.http.get("/page.js", headers={"If-None-Match": headers["etag"]})
+    assert again.headers["cache-control"] == "no-cache"
+    assert "content-security-policy" not in (await cloud.http.get("/docs")).headers
+
+
+async def test_results_that_are_too_old_are_deleted(start: Start) -> None:
+    async with start(results_max_age_s=0.3) as cloud, cloud.edge() as edge:
+        sent = [packet(seq, cloud.payload()) for seq in range(5)]
+        await edge.deliver(*sent)
+        for _ in range(400):
+            if await cloud.counter('midstream_dropped_total{reason="results aged out"}') == 4:
+                break
+            await asyncio.sleep(0.05)
+        assert len((await cloud.json("/v1/results"))["results"]) == 1
+        acks = await edge.deliver(*sent[:2])
+        assert [(a.seq, a.duplicate) for a in acks] == [(0, True), (1, True)]
+        assert (await cloud.http.get(f"/v1/results/{sent[0].frame_id}")).status_code == 404

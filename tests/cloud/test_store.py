@@ -99,6 +99,14 @@ async def test_a_clash_harms_nobody_else(store: Store, bundle: Bundle) -> None:
     assert (await store.cameras())[0].frames == 2
 
 
+async def test_what_the_database_refuses_is_no_clash(store: Store, bundle: Bundle) -> None:
+    a, bad, b = result(bundle, 0), result(bundle, 1, accepted_us=None), result(bundle, 2)
+    done = await store.insert([a, bad, b])
+    assert [r.seq for r in done.new] == [0, 2] and not done.clashes
+    ((refused, why),) = done.rejected
+    assert refused is bad and "accepted_us" in why
+
+
 async def test_numbers_go_on_after_a_restart(store: Store, bundle: Bundle, database: str) -> None:
     await store.insert([result(bundle, 0), result(bundle, 1)])
     other = Store(database, 1 << 20)
@@ -141,6 +149,32 @@ async def test_readers_see_whole_batches_in_order(store: Store, bundle: Bundle) 
             await store.insert([result(bundle, seq) for seq in range(start, start + 8)])
         await following
     assert seen == list(range(1, 201))
+
+
+async def test_old_results_go_and_do_not_come_back(store: Store, bundle: Bundle, database: str) -> None:
+    sent = [result(bundle, seq, edge="ef"[seq % 2]) for seq in range(10)]
+    await store.insert(sent)
+    await store.put_picture(sent[0].frame.id, "full", "image/jpeg", b"x")
+    await store.put_picture(sent[9].frame.id, "full", "image/jpeg", b"x")
+    assert await store.delete_older(1) == 0
+    later = time.time_ns() // 1000 + 1
+    assert [await store.delete_older(later, limit=4) for _ in range(4)] == [4, 4, 1, 0]  # the newest stays
+    assert [r.seq for r in await store.results(ALL, 100)] == [9]
+    assert [r.seq for r in await store.results(Filters(labels=("cat", "dog")), 100)] == [9]
+    assert await store.picture(sent[0].frame.id, "full") is None and await store.picture(sent[9].frame.id, "full")
+    async with store._engine.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM found"))).scalar() == 2
+    again = Store(database, 1 << 20)
+    await again.open()
+    for one in (store, again):  # also after a restart
+        assert (await one.stored_up_to("e", EPOCH), await one.stored_up_to("f", EPOCH)) == (8, 9)
+        done = await one.insert(sent)
+        assert not done.new and done.duplicates == sent
+    new = [result(bundle, 10), result(bundle, 8, edge="other")]
+    done = await again.insert([*sent, *new])
+    await again.close()
+    assert [r.seq for r in done.new] == [10, 8] and done.new[0].number > 10
+    assert sum(c.frames for c in await store.cameras()) == 12
 
 
 async def test_pictures_are_bounded(store: Store) -> None:

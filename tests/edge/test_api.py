@@ -1,6 +1,7 @@
 """What a camera and an operator see over HTTP."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,9 @@ from common.codec import unpack
 from common.wire import stream_pb2 as pb
 from edge import intake as intakes
 from edge.api import instant_us, seconds
+from edge.encode import Encoded
 from edge.spool import Frame, SpoolError
+from edge.spool.records import FRAME_OVERHEAD
 from tests.edge.conftest import Start
 from tests.edge.peer import Peer, nack, silent, until
 from tests.edge.pictures import jpeg, png_bomb, save, scene
@@ -57,6 +60,20 @@ async def test_other_pictures_and_multipart(start: Start, kind: str) -> None:
         is_problem(await edge.http.post("/v1/frames", data={"image": "text"}, files={"x": b""}), 422, "'image'")
         broken = {"content-type": "multipart/form-data; boundary=x"}
         is_problem(await edge.http.post("/v1/frames", content=b"no parts", headers=broken), 422, "multipart")
+
+
+async def test_what_curl_says_of_a_body_is_not_believed(start: Start) -> None:
+    async with start() as edge:
+        answer = await edge.post(jpeg(), content_type="application/x-www-form-urlencoded")
+        assert answer.status_code == 202
+
+
+async def test_numbers_are_as_exact_as_they_are_meant(start: Start, peer: Peer) -> None:
+    found = pb.Detection(label="person", score=0.123456, x1=1.1, y1=2.2, x2=30.3, y2=40.456)
+    peer.verdict = lambda p: pb.IngestResponse(ack=pb.Ack(seq=p.seq, detections=[found]))
+    async with start(peer) as edge:
+        answer = await edge.post(jpeg(), wait="10s")
+        assert answer.json()["detections"] == [{"label": "person", "score": 0.1235, "box": [1.1, 2.2, 30.3, 40.46]}]
 
 
 async def test_wait_brings_the_detections(start: Start, peer: Peer) -> None:
@@ -113,6 +130,11 @@ async def test_a_repeated_key_is_the_same_frame(start: Start, peer: Peer) -> Non
         ({"x_capture_time": "2026-05-01T12:00:00"}, "time zone"),
         ({"x_capture_time": "nan"}, "X-Capture-Time"),
         ({"x_capture_time": "-1"}, "X-Capture-Time"),
+        ({"x_capture_time": "0"}, "between 1970 and 2100"),
+        ({"x_capture_time": "1e-9"}, "between 1970 and 2100"),
+        ({"x_capture_time": "inf"}, "between 1970 and 2100"),
+        ({"x_capture_time": "1790000000000"}, "in seconds"),
+        ({"x_capture_time": "2150-01-01T00:00:00Z"}, "between 1970 and 2100"),
         ({"idempotency_key": "x" * 129}, "Idempotency-Key"),
         ({"idempotency_key": ""}, "Idempotency-Key"),
     ],
@@ -132,6 +154,7 @@ async def test_bodies_that_are_no_picture(start: Start) -> None:
     async with start() as edge:
         is_problem(await edge.post(b"GIF89a" + bytes(100)), 415, "JPEG, PNG or WebP")
         is_problem(await edge.post(jpeg(), content_type="text/plain"), 415, "text/plain")
+        is_problem(await edge.post(b"image=x", content_type="application/x-www-form-urlencoded"), 415, "JPEG")
         is_problem(await edge.post(b""), 422, "empty")
         is_problem(await edge.post(jpeg()[:500]), 422, "cut short")
         is_problem(await edge.post(png_bomb()), 422, "decompression bomb")
@@ -166,7 +189,7 @@ async def test_more_than_there_is_room_for_is_429(start: Start) -> None:
 async def test_a_full_spool_is_503_and_what_is_in_it_stays(start: Start) -> None:
     async with start(spool_max_bytes=65536) as edge:
         answers = [await edge.post(jpeg(seed=i)) for i in range(5)]
-        room = 65536 - edge.parts.spool.stats.queued_bytes
+        room = 65536 - edge.parts.spool.stats.charged - FRAME_OVERHEAD
         spare = edge.parts.spool.put(_frame(bytes(room - 10)))
         await spare
         answer = await edge.post(jpeg())
@@ -210,6 +233,34 @@ async def test_one_cameras_frames_stay_in_order_though_two_threads_code_them(sta
         answers = await asyncio.gather(*(edge.post(p, x_camera_id="one") for p in pictures))
         seqs = [a.json()["seq"] for a in answers]
         assert seqs == sorted(seqs)
+
+
+async def test_a_bad_picture_between_two_does_not_change_their_order(start: Start) -> None:
+    async with start(encode_workers=4) as edge:
+        encoder, slow = edge.parts.intake.encoder, threading.Event()
+        assert encoder is not None
+        pictures = [jpeg(seed=1), jpeg(seed=2)[:500], jpeg(seed=3)]
+
+        class Held:
+            qualities, bundle, proposed = encoder.qualities, encoder.bundle, encoder.proposed
+
+            def encode(self, data: bytes, quality: int) -> Encoded:
+                if data == pictures[0]:
+                    slow.wait(10)
+                return encoder.encode(data, quality)
+
+        edge.parts.intake.encoder = Held()  # type: ignore[assignment]
+        posts = []
+        for picture in pictures:
+            posts.append(asyncio.create_task(edge.post(picture)))
+            await asyncio.sleep(0.05)
+        await asyncio.wait([posts[1]], timeout=10)
+        await asyncio.sleep(0.2)
+        assert not posts[2].done(), "coded, but the first is not yet"
+        slow.set()
+        first, bad, last = await asyncio.gather(*posts)
+        assert (first.json()["seq"], bad.status_code, last.json()["seq"]) == (1, 422, 2)
+        await until(lambda: not edge.parts.intake._turns)
 
 
 async def test_the_operating_point(start: Start) -> None:
@@ -271,6 +322,7 @@ async def test_metrics_have_the_agreed_names(start: Start, peer: Peer) -> None:
             'midstream_feature_bytes_count{layer="base"} 1.0',
             'midstream_operating_point{camera="door"} 4.0',
             "midstream_link_up 1.0",
+            f'midstream_link_bytes_total{{dir="out"}} {len(peer.packets[0].payload)}.0',
             'midstream_spool_bytes{kind="frames"} 0.0',
         ):
             assert line in text.splitlines(), line

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import SettingsError
-from edge.settings import Settings, load
+from edge.settings import Settings, edge_id_of, load
 
 
 @pytest.fixture(autouse=True)
@@ -19,11 +19,19 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_clouds_address_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDSTREAM_CLOUD", "cloud:50051")
     settings = load()
-    assert settings.cloud == "cloud:50051" and settings.edge_id
+    assert settings.cloud == "cloud:50051" and settings.edge_id is None
     monkeypatch.setenv("MIDSTREAM_EDGE_HTTP_PORT", "0")
     monkeypatch.setenv("MIDSTREAM_EDGE_DATA_DIR", "elsewhere")
     monkeypatch.setenv("MIDSTREAM_EDGE_QUALITY", "")
     assert (load().http_port, load().data_dir, load().quality) == (0, Path("elsewhere"), None)
+
+
+def test_equal_hostnames_are_different_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "edge box " * 10)
+    names = [edge_id_of(Settings(), epoch) for epoch in ("0a1b2c3d-rest", "ffffff00-rest")]
+    assert names == [f"{('edge-box-' * 10)[:57]}-{six}" for six in ("0a1b2c", "ffffff")]
+    assert all(Settings(edge_id=name).edge_id == name for name in names), "an id the cloud takes"
+    assert edge_id_of(Settings(edge_id="door"), "0a1b2c3d-rest") == "door"
 
 
 def test_nothing_to_run() -> None:
@@ -38,6 +46,7 @@ def test_nothing_to_run() -> None:
         ("MIDSTREAM_CLOUD", "no port"),
         ("MIDSTREAM_CLOUD", "host:"),
         ("MIDSTREAM_EDGE_EDGE_ID", "a b"),
+        ("MIDSTREAM_EDGE_FRAME_MAX_AGE_MS", str(2**31)),
         ("MIDSTREAM_EDGE_HTTP_PORT", "99999"),
         ("MIDSTREAM_EDGE_ENCODE_WORKERS", "0"),
         ("MIDSTREAM_EDGE_MAX_BODY_BYTES", "1000000000"),

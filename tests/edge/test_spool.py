@@ -16,7 +16,11 @@ import pytest
 
 from common.errors import SettingsError
 from common.ids import uuid7
-from edge.spool import Ended, Frame, KeyReusedError, Limits, Spool, SpoolError, SpoolFullError, now_us
+from edge.spool import Accepted, Ended, Frame, KeyReusedError, Limits, Spool, SpoolError, SpoolFullError, now_us
+from edge.spool import book as books
+from edge.spool.book import Book
+from edge.spool.claims import Claims
+from edge.spool.records import FRAME_OVERHEAD
 from tests.edge.peer import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,13 +159,14 @@ async def test_a_full_spool_refuses_and_pictures_go_first(tmp_path: Path) -> Non
     async with opened(tmp_path, max_bytes=100_000, ring_max_bytes=80_000) as spool:
         accepted = [await spool.put(frame(bytes(1000), bytes(10_000))) for _ in range(5)]
         assert spool.stats.pictures == 5
-        accepted += [await spool.put(frame(bytes(10_000), b"")) for _ in range(9)]
+        accepted += [await spool.put(frame(bytes(9_700), b"")) for _ in range(9)]
         assert spool.stats.pictures == 0 and spool.stats.queued == 14
+        assert spool.stats.charged == spool.stats.queued_bytes + 14 * FRAME_OVERHEAD <= 100_000
         assert (await spool.picture(accepted[0].frame_id)).gone == "shed: room for frames"
         with pytest.raises(SpoolFullError, match="14 frames"):
             await spool.put(frame(bytes(10_000)))
         spool.finish(accepted[-1].seq, "done")
-        await spool.put(frame(bytes(10_000), b""))
+        await spool.put(frame(bytes(9_700), b""))
 
 
 async def test_the_ring_keeps_the_newest_and_says_why_not(tmp_path: Path) -> None:
@@ -203,9 +208,9 @@ async def test_a_damaged_picture_is_gone_not_shown(tmp_path: Path) -> None:
 
 async def test_what_is_too_late_expires_unless_the_cloud_may_have_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as spool:
-        spool.tried = 1
+        spool.claims.tried = 1
         sent = await spool.put(frame(max_age_ms=1))
-        assert sent.seq == spool.tried
+        assert sent.seq == spool.claims.tried
         late = await spool.put(frame(max_age_ms=1))
         fresh = await spool.put(frame(max_age_ms=3_600_000))
         await until(lambda: spool.stats.ended)
@@ -217,6 +222,79 @@ async def test_nothing_waits_longer_than_the_spool_keeps(tmp_path: Path) -> None
     async with opened(tmp_path, max_age_s=0.1) as spool:
         await spool.put(frame())
         await until(lambda: ("dropped", "older than the spool keeps frames") in spool.stats.ended)
+
+
+async def test_setting_the_clock_makes_no_frame_older(tmp_path: Path) -> None:
+    years = 6 * 365 * 86400 * 10**6
+    async with opened(tmp_path, max_age_s=60) as spool:
+        await spool.put(frame(accepted_us=now_us() - years))
+        await spool.put(frame(accepted_us=now_us() + years))
+        await spool.settle()
+        await asyncio.to_thread(time.sleep, 1.2)  # a sweep goes by
+        await spool.settle()
+        assert spool.stats.queued == 2 and not spool.stats.ended
+
+
+async def test_running_time_goes_on_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [10**12]
+    monkeypatch.setattr(books, "_monotonic_us", lambda: clock[0])
+    book = Book(tmp_path, LIMITS)
+    for _ in range(2):
+        book.begin()
+        book.put(frame())
+        book.sweep(Claims(0))
+        book.commit()
+        clock[0] += 1800 * 10**6
+    book.begin()
+    book.sweep(Claims(0))
+    book.commit()
+    assert book.queued == 2, "no frame is older than an hour"
+    book.close()
+    clock[0] = 5  # the machine has booted
+    book = Book(tmp_path, LIMITS)
+    book.begin()
+    book.sweep(Claims(0))
+    assert book.queued == 2, "time that was off does not count"
+    clock[0] += 600 * 10**6
+    book.sweep(Claims(0))
+    book.commit()
+    assert book.queued == 1 and book.tally == {("dropped", "older than the spool keeps frames"): 1}
+    book.close()
+
+
+async def test_a_spool_of_the_format_before_keeps_its_frames(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        accepted = await spool.put(frame())
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as db:
+        db.executescript("ALTER TABLE frames DROP COLUMN lived_us; PRAGMA user_version=1")
+    async with opened(tmp_path) as spool:
+        assert [f.seq for f in await spool.pending(0, 10, 1 << 20)] == [accepted.seq]
+        assert (await spool.put(frame())).seq > accepted.seq
+
+
+async def test_what_the_cloud_may_have_is_not_dropped_and_what_is_dropped_is_not_sent(tmp_path: Path) -> None:
+    async with opened(tmp_path, max_age_s=0.1) as spool:
+        sent, ahead, beyond = [await spool.put(frame()) for _ in range(3)]
+        read = await spool.pending(0, 2, 1 << 20)
+        assert [f.seq for f in read] == [sent.seq, ahead.seq] and spool.claims.send(sent.seq)
+        await until(lambda: sum(spool.stats.ended.values()) == 2)
+        states = [await spool.record(a.frame_id) for a in (sent, ahead, beyond)]
+        assert [r.state for r in states if r] == ["queued", "dropped", "dropped"]
+        assert not spool.claims.send(ahead.seq), "read ahead, then swept"
+        spool.claims.give_back(sent.seq)
+        await until(lambda: spool.stats.queued == 0)
+        assert not spool.claims.send(sent.seq)
+
+
+def test_a_sweep_that_was_not_committed_has_ended_nothing() -> None:
+    claims = Claims(tried=3)
+    claims.read()
+    assert claims.sweep([2, 3, 4, 5]) == [4, 5] and not claims.send(4)
+    claims.settle(committed=False)
+    assert claims.send(4) and claims.sweep([4, 5]) == [5]
+    claims.settle(committed=True)
+    claims.read(4)
+    assert claims.send(5), "not in the uplink's hands when it was swept: nobody asks, nothing is remembered"
 
 
 def size_of(folder: Path) -> int:
@@ -231,6 +309,40 @@ async def test_the_file_stays_bounded(tmp_path: Path) -> None:
                 spool.finish(a.seq, "done")
         await until(lambda: spool.stats.ledger <= 100)
     assert size_of(tmp_path) < 2_000_000, "6 MB went through"
+
+
+async def test_small_frames_fill_no_more_than_the_bound_allows(tmp_path: Path) -> None:
+    bound = 4 << 20
+    largest = 0
+
+    async def fill(spool: Spool) -> list[int]:
+        nonlocal largest
+        seqs: list[int] = []
+        with pytest.raises(SpoolFullError):
+            while True:
+                promises = [spool.put(frame(bytes(60), b"")) for _ in range(200)]
+                found = await asyncio.gather(*promises, return_exceptions=True)
+                seqs += [a.seq for a in found if isinstance(a, Accepted)]
+                largest = max(largest, size_of(tmp_path))
+                if len(seqs) % 200:
+                    raise SpoolFullError
+        return seqs
+
+    async with opened(tmp_path, max_bytes=bound, ring_max_bytes=0, ledger_max_rows=100) as spool:
+        for _ in range(2):
+            for seq in await fill(spool):
+                spool.finish(seq, "done")
+            await until(lambda: spool.stats.queued == 0)
+        await fill(spool)
+        assert largest <= 2 * bound, f"{largest} bytes"
+
+
+async def test_the_file_shrinks_when_the_frames_have_left(tmp_path: Path) -> None:
+    async with opened(tmp_path, max_bytes=4 << 20, ring_max_bytes=0, ledger_max_rows=100) as spool:
+        accepted = await asyncio.gather(*(spool.put(frame(bytes(10_000), b"")) for _ in range(300)))
+        for a in accepted:
+            spool.finish(a.seq, "done")
+        await until(lambda: spool._book._one("PRAGMA page_count") < 300)
 
 
 async def test_one_writer_per_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import socket
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from common.wire import stream_pb2 as pb
 from edge.app import drain
@@ -113,7 +114,7 @@ async def test_a_restarted_edge_sends_what_the_one_before_promised(start: Start,
     ("reason", "state"),
     [
         (pb.NACK_REASON_CORRUPT, "failed: corrupt: why"),
-        (pb.NACK_REASON_UNKNOWN_BUNDLE, "failed: unknown bundle: why"),
+        (99, "failed: reason 99: why"),
         (pb.NACK_REASON_FAILED, "failed: failed: why"),
         (pb.NACK_REASON_EXPIRED, "expired: older than its max_age in the cloud"),
     ],
@@ -127,6 +128,44 @@ async def test_a_refused_frame_fails_alone(start: Start, peer: Peer, reason: pb.
         text = (await edge.http.get("/metrics")).text
         corrupt = 'midstream_decode_errors_total{kind="nack"} 1.0' in text
         assert corrupt == (reason == pb.NACK_REASON_CORRUPT)
+
+
+async def test_a_frame_of_a_bundle_the_cloud_does_not_hold_waits_until_it_does(start: Start, peer: Peer) -> None:
+    peer.verdict = lambda p: nack(p, pb.NACK_REASON_UNKNOWN_BUNDLE, "no bundle 12ab") if p.seq == 2 else ack(p)
+    with capture_logs() as logs:
+        async with start(peer) as edge:
+            ids = await send(edge, 3)
+            assert await ended(edge, 2) == {("done", ""): 2}, "those sent beside it are stored"
+            await until(lambda: len(peer.hellos) > 3)
+            assert await edge.state(ids[1]) == "queued" and edge.parts.spool.stats.queued == 1
+            assert "no bundle 12ab" in uplink(edge.parts).state.trouble or uplink(edge.parts).state.up
+            peer.verdict = ack
+            assert await ended(edge, 3) == {("done", ""): 3}
+            assert await edge.state(ids[1]) == "done"
+    assert sum("no bundle 12ab" in str(line) for line in logs) == 1, "said once, not every time"
+
+
+async def test_a_frame_of_an_unknown_bundle_is_dropped_when_it_is_old(start: Start, peer: Peer) -> None:
+    peer.verdict = lambda p: nack(p, pb.NACK_REASON_UNKNOWN_BUNDLE)
+    async with start(peer, spool_max_age_s=0.5) as edge:
+        (frame,) = await send(edge, 1)
+        await ended(edge, 1)
+        assert peer.packets and await edge.state(frame) == "dropped: older than the spool keeps frames"
+
+
+async def test_what_was_dropped_while_it_waited_for_a_credit_is_not_sent(start: Start, peer: Peer) -> None:
+    peer.verdict, peer.window = silent, 1
+    async with start(peer, spool_max_age_s=0.5) as edge:
+        ids = await send(edge, 4)
+        await ended(edge, 3)
+        assert [p.frame_id for p in peer.packets] == ids[:1]
+        assert await edge.state(ids[0]) == "queued", "the cloud may have it"
+        peer.verdict = ack
+        peer.say(ack(peer.packets[0]))
+        await ended(edge, 4)
+        (fresh,) = await send(edge, 1)
+        await ended(edge, 5)
+        assert [p.frame_id for p in peer.packets] == [ids[0], fresh]
 
 
 async def test_answers_to_nothing_are_ignored(start: Start, peer: Peer) -> None:

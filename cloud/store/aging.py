@@ -1,0 +1,57 @@
+"""Deleting results that are too old, with all that belongs to them.
+
+They go in the order of their numbers, which is the order of each epoch's packets. So one number for each epoch, the
+highest seq deleted, says of every packet that is sent again whether it had its result once.
+"""
+
+from typing import Any
+
+from sqlalchemy import case, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from cloud.store.record import Record
+from cloud.store.tables import aged, found, pictures, results
+
+Epoch = tuple[str, str]
+"""(edge, epoch)"""
+
+
+async def far(connection: AsyncConnection) -> dict[Epoch, int]:
+    """How far each epoch's results have been deleted."""
+    rows = await connection.execute(select(aged.c.edge, aged.c.epoch, aged.c.seq))
+    return {(edge, epoch): seq for edge, epoch, seq in rows}
+
+
+def upsert(insert: Any) -> Any:
+    """The statement that notes how far."""
+    new = insert.excluded
+    higher = case((new.seq > aged.c.seq, new.seq), else_=aged.c.seq)
+    return insert.on_conflict_do_update(index_elements=["edge", "epoch"], set_={"seq": higher})
+
+
+async def remove(writer: AsyncConnection, note: Any, before_us: int, below: int, limit: int) -> list[Record]:
+    """Delete at most `limit` results stored before that time, with numbers below `below`; what was deleted."""
+    # By number, which is indexed; the time of storing rises with it.
+    oldest = select(results).where(results.c.number < below).order_by(results.c.number).limit(limit)
+    rows = []
+    for row in await writer.execute(oldest):
+        if row.stored_us >= before_us:
+            break
+        rows.append(Record(*row))
+    if not rows:
+        return []
+    last = rows[-1].number
+    labels = {d["label"] for row in rows for d in row.found()}  # the index of `found` begins with the label
+    await writer.execute(delete(found).where(found.c.label.in_(labels), found.c.number <= last))
+    await writer.execute(delete(pictures).where(pictures.c.frame.in_([row.id for row in rows])))
+    await writer.execute(delete(results).where(results.c.number <= last))
+    await writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
+    return rows
+
+
+def highest(rows: list[Record]) -> dict[Epoch, int]:
+    """The highest seq of each epoch."""
+    tops: dict[Epoch, int] = {}
+    for row in rows:
+        tops[row.edge, row.epoch] = max(row.seq, tops.get((row.edge, row.epoch), -1))
+    return tops
