@@ -59,7 +59,7 @@ class Cloud:
             self.metrics,
             batch_max=s.batch_max,
             wait_ms=s.batch_wait_ms,
-            threads=s.ort_threads,
+            threads=s.back_threads,
             min_score=s.min_stored_score,
         )
         self.pipeline = Pipeline(self.engine, self.store, self.hub.publish, self.metrics, s.queue_max)

@@ -3,6 +3,7 @@
 back.onnx takes the cut tensor [N, C, H, W] and gives `scores` [N, A, L] and `boxes` [N, A, 4] in network pixels.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -29,7 +30,9 @@ class Back:
     def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
         self._bundle = bundle
         self._threshold = max(bundle.manifest.detector.score_threshold, min_score)
-        self._session = _session(bundle, threads)
+        self._session = _session(bundle)
+        self._pool = ThreadPoolExecutor(threads, "back") if threads > 1 else None
+        self._threads = threads
         self._size = _square(bundle)
         taken = self._session.get_inputs()[0]
         self.batches = not isinstance(taken.shape[0], int)
@@ -38,7 +41,16 @@ class Back:
             raise BundleError(f"{FILE} of {bundle!r} takes {taken.name!r}")
 
     def run(self, features: Features) -> list[Raw]:
-        """[N, C, H, W] to what the network says of each frame."""
+        """[N, C, H, W] to what the network says of each frame.
+
+        Each thread runs a part of the batch for itself: threads that share one frame wait for each other.
+        """
+        if self._pool is None or len(features) == 1:
+            return self._run(features)
+        parts = np.array_split(features, min(self._threads, len(features)))
+        return [raw for part in self._pool.map(self._run, parts) for raw in part]
+
+    def _run(self, features: Features) -> list[Raw]:
         scores, boxes = self._session.run(["scores", "boxes"], {self._bundle.manifest.cut.tensor: features})
         return list(zip(scores, boxes, strict=True))
 
@@ -59,12 +71,10 @@ class Back:
         ]
 
 
-def _session(bundle: Bundle, threads: int) -> ort.InferenceSession:
+def _session(bundle: Bundle) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # A spinning pool would take the core that the event loop needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(bundle.file(FILE), options, providers=["CPUExecutionProvider"])

@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(default=2, ge=0, le=1000)
     queue_max: int = Field(default=256, ge=1, le=65536)
     """Frames of all edges waiting for the engine or the database; beyond it, streams are read no further."""
-    ort_threads: int = Field(default=1, ge=1, le=64)
+    back_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
+    """Frames of a batch that run at once, each on one core. Default: one for each core."""
     pictures_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
     results_max_age_s: float = Field(default=0, ge=0, le=1e10)
     """Results stored longer ago are deleted, with their pictures; 0 keeps them for ever. The newest one stays.
