@@ -1,7 +1,6 @@
 """The detectors that are measured: both halves of a bundle, and NanoDet-m. Pictures in, detections out."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,11 @@ Cut = NDArray[np.float32]
 
 
 class Embedded:
-    """The bundle's two halves in ONNX Runtime; `code`, where given, is what the cut passes on its way."""
+    """The bundle's two halves in ONNX Runtime."""
 
-    def __init__(self, folder: Path, code: Callable[[Cut], Cut] | None = None, threads: int = 1) -> None:
+    def __init__(self, folder: Path, threads: int = 1) -> None:
         self.edge = session(folder / "front.onnx", threads)
         self.cloud = session(folder / "back.onnx", threads)
-        self.code = code
         self.place = np.array([LABELS.index(label) for label in labels_of(folder)])
         """Where the bundle's labels stand among `bench.coco.LABELS`."""
 
@@ -40,8 +38,7 @@ class Embedded:
 
     def __call__(self, picture: Picture) -> Detections:
         """Return the detections in a picture [H,W,3]."""
-        cut = self.cut(picture)
-        return self.finish(cut if self.code is None else self.code(cut), picture)
+        return self.finish(self.cut(picture), picture)
 
 
 class NanoDet:

@@ -27,7 +27,7 @@ SIZE = 320
 OPSET = 17
 CALIBRATION_PHOTOS = 300
 UNPROVEN = ("bicycle", "dog")
-"""Classes that are trained but not shipped: on the held-out photos none of what they found was right."""
+"""Classes that are trained but not shipped: their AP50 on the held-out photos was .004 and 0."""
 SHIPPED = tuple(label for label in LABELS if label not in UNPROVEN)
 
 
