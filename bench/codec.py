@@ -198,19 +198,19 @@ def traffic(count: int, budget: float) -> dict[str, float]:
 
 def frame(parts: Sequence[Features], model: Model) -> dict[str, float]:
     """One frame at a time, each another: features to container and back, at four levels. Milliseconds."""
-    codec = Lightweight(parts[0].shape, {4: optimal_clip(model, 4)})
+    codec = Lightweight([parts[0].shape], {4: optimal_clip(model, 4)})
     reconstruction(*codec.clips[4], 4)
     encode_ms, decode_ms, sizes = [], [], []
     for x in [*parts] * max(1, 300 // len(parts)):
         begin = time.perf_counter()
-        data = pack(Container(bytes(8), codec.id, 4, 1280, 720, codec.encode(x, 4)))
+        data = pack(Container(bytes(8), codec.id, 4, 1280, 720, codec.encode([x], 4)))
         middle = time.perf_counter()
         codec.decode(unpack(data).layers)
         encode_ms.append(1e3 * (middle - begin))
         decode_ms.append(1e3 * (time.perf_counter() - middle))
         sizes.append(len(data))
     return {
-        "elements": codec.count,
+        "elements": sum(codec.sizes),
         "bytes": float(np.mean(sizes)),
         "overhead_bytes": header_size(1) + HEADER.size,
         "encode_ms_median": float(np.median(encode_ms)),

@@ -59,9 +59,9 @@ def feature_points(subject: Subject, codec: Any, qualities: Iterable[int]) -> It
 
         def code(i: int, quality: int = quality) -> tuple[int, Cut]:
             photo = subject.truth[i]
-            layers = codec.encode(subject.cuts[i], quality)
+            layers = codec.encode([subject.cuts[i]], quality)
             data = pack(Container(bytes(8), codec.id, quality, photo.width, photo.height, layers))
-            return len(data), codec.decode(unpack(data).layers)
+            return len(data), codec.decode(unpack(data).layers)[0]
 
         yield subject.point(codec.name, quality, code)
 
@@ -91,9 +91,9 @@ def picture_coded(picture: Picture, kind: str, quality: int) -> tuple[int, Pictu
 
 def compare(subject: Subject, params: dict[str, Any]) -> list[Point]:
     """All points of the bundle's codec and of its rivals."""
-    codec = CODECS[params["name"]].from_params(params)
+    codec = CODECS[params["name"]].from_params(params, {})
     return [
-        *feature_points(subject, codec, codec.clips),
+        *feature_points(subject, codec, codec.qualities),
         *picture_points(subject, "JPEG", JPEG_QUALITIES),
         *picture_points(subject, "WEBP", WEBP_QUALITIES),
     ]

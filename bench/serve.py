@@ -24,11 +24,11 @@ from rich.table import Table
 
 from bench.load import Camera, run_cameras
 from bench.stand import Stand
-from cloud.back import Back
 from common import bundle as bundles
+from common.network.back import Back
+from common.network.front import Front
 from common.types import STAGES
 from edge import picture
-from edge.front import Front
 
 console = Console(highlight=False, soft_wrap=True)
 CAMERAS = 4
@@ -146,7 +146,7 @@ def monolith(digest: str, frames: Sequence[bytes], count: int) -> float:
     folder = resources.files("cloud") / "bundles" / digest
     with resources.as_file(folder) as path:
         bundle = bundles.load(path, "both", digest)
-        front = Front(bundle.file("front.onnx"), bundle.manifest.cut.tensor, 1)
+        front = Front(bundle)
         back = Back(bundle, 1, 0.05)
         size, pad = bundle.manifest.input.width, bundle.manifest.input.pad
 

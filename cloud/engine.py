@@ -13,11 +13,12 @@ from queue import Empty, SimpleQueue
 import numpy as np
 import structlog
 
-from cloud.back import Back, Features, Raw
 from cloud.frame import Frame, Outcome, Reason, Refused, Result
+from common import feature_codec, geometry
 from common.bundle import Bundle
-from common.codec import CODECS
+from common.codec import Features
 from common.errors import BitstreamError, BundleError
+from common.network.back import Back, Raw
 from common.telemetry import Metrics
 from common.types import Detection
 
@@ -28,23 +29,23 @@ class Detector:
     """Both things a bundle needs in the cloud: its codec's decoding half and its back half."""
 
     def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
-        params = bundle.manifest.codec
-        try:
-            self._codec = CODECS[str(params["name"])].from_params(params)
-        except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, MemoryError) as e:
-            raise BundleError(f"the [codec] table of {bundle!r} does not build one of {sorted(CODECS)}: {e!r}") from e
-        self._shape = bundle.manifest.cut.shape
+        self._codec = feature_codec.of(bundle)
+        self._input = bundle.manifest.input
+        self._shapes = bundle.manifest.cut.shapes
         self.back = Back(bundle, threads, min_score)
 
-    def features(self, frame: Frame) -> Features:
-        """[C, H, W] of a frame. Raises BitstreamError."""
-        if frame.container.codec != self._codec.id:
-            raise BitstreamError(f"codec: expected {self._codec.id} ({self._codec.name}), got {frame.container.codec}")
-        return self._codec.decode(frame.container.layers)
+    def features(self, frame: Frame) -> list[Features]:
+        """The cut's tensors of a frame. Raises BitstreamError."""
+        container, taken = frame.container, self._input
+        if container.codec != self._codec.id:
+            raise BitstreamError(f"codec: expected {self._codec.id} ({self._codec.name}), got {container.codec}")
+        box = geometry.letterbox_geometry(container.width, container.height, taken.width, taken.fit)
+        return self._codec.decode(container.layers, geometry.window(box, taken.width))
 
     def warm_up(self, batch: int) -> None:
         """Let ONNX Runtime allocate before the first frame needs it."""
-        self.back.run(np.zeros((batch if self.back.batches else 1, *self._shape), np.float32))
+        frames = batch if self.back.batches else 1
+        self.back.run([np.zeros((frames, *shape), np.float32) for shape in self._shapes])
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class _Work:
     submitted_ns: int = field(default_factory=time.monotonic_ns)
     timing: dict[str, float] = field(default_factory=dict)
     refused: Refused | None = None
-    features: Features | None = None
+    features: list[Features] | None = None
     raw: Raw | None = None
     detections: list[Detection] = field(default_factory=list)
 
@@ -187,7 +188,8 @@ class Engine:
             return self._each(ready, "back", lambda work: _back_alone(detector, work))
         started = time.monotonic_ns()
         try:
-            raws = detector.back.run(np.stack([work.features for work in ready if work.features is not None]))
+            cuts = zip(*(work.features for work in ready if work.features is not None), strict=True)
+            raws = detector.back.run([np.stack(tensors) for tensors in cuts])
         except Exception:  # whichever frame it is, alone it will show
             log.exception("batch failed, trying its frames alone", frames=len(ready))
             return self._each(ready, "back", lambda work: _back_alone(detector, work))
@@ -212,7 +214,7 @@ def _decode(detector: Detector, work: _Work) -> None:
 
 def _back_alone(detector: Detector, work: _Work) -> None:
     assert work.features is not None
-    (work.raw,) = detector.back.run(work.features[None])
+    (work.raw,) = detector.back.run([tensor[None] for tensor in work.features])
 
 
 def _detect(detector: Detector, work: _Work) -> None:

@@ -12,10 +12,10 @@ import shutil
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from common.errors import BundleError
 
@@ -36,11 +36,18 @@ class _Part(BaseModel):
 
 
 class Input(_Part):
-    """What the front half takes: uint8 [N, height, width, 3] RGB, the picture letterboxed and centred."""
+    """What the front half takes: uint8 [N, height, width, 3] RGB, the picture letterboxed and centred, or stretched."""
 
     width: int = Field(gt=0, le=4096)
     height: int = Field(gt=0, le=4096)
+    fit: Literal["letterbox", "stretch"] = "letterbox"
     pad: int = Field(ge=0, le=255, default=114)
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if self.width != self.height:
+            raise ValueError(f"the input is {self.width}x{self.height}; only squares are supported")
+        return self
 
 
 class Detector(_Part):
@@ -54,21 +61,38 @@ class Detector(_Part):
     max_detections: int = Field(gt=0, le=1000)
 
 
-class Cut(_Part):
-    """The tensor that travels: its name in front.onnx and back.onnx and its shape without the batch."""
+class Tensor(_Part):
+    """A tensor that travels: its name in front.onnx and in the back half, its shape without the batch."""
 
-    tensor: str = Field(max_length=256)
+    name: str = Field(min_length=1, max_length=256)
     shape: tuple[Annotated[int, Field(gt=0)], ...] = Field(min_length=1, max_length=4)
+
+
+class Cut(_Part):
+    """Where the network is cut: the tensors that travel, in their order, and the multiply-adds of both halves."""
+
+    tensors: tuple[Tensor, ...] = Field(min_length=1, max_length=8)
     macs_front: int = Field(ge=0)
     macs_back: int = Field(ge=0)
 
-    @field_validator("shape")
+    @field_validator("tensors")
     @classmethod
-    def _bounded(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
-        # Both sides allocate it before they have seen any data.
-        if math.prod(shape) > MAX_CUT_VALUES:
-            raise ValueError(f"has {math.prod(shape)} values, more than {MAX_CUT_VALUES}")
-        return shape
+    def _bounded(cls, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # Both sides allocate them before they have seen any data.
+        values = sum(math.prod(tensor.shape) for tensor in tensors)
+        if values > MAX_CUT_VALUES:
+            raise ValueError(f"has {values} values, more than {MAX_CUT_VALUES}")
+        return tensors
+
+    @property
+    def names(self) -> list[str]:
+        """Of the tensors."""
+        return [tensor.name for tensor in self.tensors]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the tensors, without the batch."""
+        return [tensor.shape for tensor in self.tensors]
 
 
 class OperatingPoint(_Part):
@@ -77,7 +101,8 @@ class OperatingPoint(_Part):
     quality: int = Field(ge=0, le=65535)
     bytes_mean: float = Field(gt=0)
     bytes_p95: float = Field(gt=0)
-    ap50: float = Field(ge=0, le=1)
+    ap50: float | None = Field(ge=0, le=1, default=None)
+    """None where the calibration photos had no labels."""
     agreement_ap50: float = Field(ge=0, le=1)
     images: int = Field(gt=0)
 
@@ -115,7 +140,7 @@ class Bundle:
 
     def __repr__(self) -> str:
         m = self.manifest
-        return f"<bundle {m.name} {m.version} {self.digest[:12]}: {m.detector.name} cut at {m.cut.tensor}>"
+        return f"<bundle {m.name} {m.version} {self.digest[:12]}: {m.detector.name} cut at {', '.join(m.cut.names)}>"
 
     @property
     def prefix(self) -> bytes:

@@ -5,9 +5,12 @@ box found in one is right in the others.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from common.codec.window import Window
 
 GREY = 114
 """The value of the letterbox's border, on all channels."""
@@ -15,6 +18,7 @@ BLOCK = 128
 """Boxes that suppression compares pair by pair at once."""
 
 Boxes = NDArray[np.floating]
+Fit = Literal["letterbox", "stretch"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,21 @@ class Letterbox:
     top: int
 
 
-def letterbox_geometry(picture_w: int, picture_h: int, size: int = 320) -> Letterbox:
-    """Return how a picture fits a `size` x `size` input: as large as it can be, centred."""
+def letterbox_geometry(picture_w: int, picture_h: int, size: int = 320, fit: Fit = "letterbox") -> Letterbox:
+    """Return how a picture fits a `size` x `size` input: as large as it can be and centred, or stretched to fill it."""
     if picture_w < 1 or picture_h < 1:
         raise ValueError(f"a picture of {picture_w} x {picture_h} pixels has no letterbox")
+    if fit == "stretch":
+        return Letterbox(picture_w, picture_h, size / max(picture_w, picture_h), size, size, 0, 0)
     scale = min(size / picture_w, size / picture_h)
     width = max(1, int(np.floor(picture_w * scale + 0.5)))
     height = max(1, int(np.floor(picture_h * scale + 0.5)))
     return Letterbox(picture_w, picture_h, scale, width, height, (size - width) // 2, (size - height) // 2)
+
+
+def window(box: Letterbox, size: int) -> Window:
+    """Return where the picture lies in a `size` x `size` input, for codecs that leave the border out."""
+    return Window(box.left, box.top, box.left + box.width, box.top + box.height, size, size)
 
 
 def to_network(boxes: Boxes, box: Letterbox) -> Boxes:

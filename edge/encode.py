@@ -3,12 +3,11 @@
 import time
 from dataclasses import dataclass
 
-from common.bundle import Bundle, Manifest
-from common.codec import CODECS
+from common import feature_codec, geometry
+from common.bundle import Bundle
 from common.codec.container import Container, pack
-from common.errors import BundleError
+from common.network.front import Front
 from edge import picture
-from edge.front import Front
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +29,12 @@ class Encoder:
 
     def __init__(self, bundle: Bundle, threads: int = 1, max_pixels: int = 50_000_000) -> None:
         manifest = bundle.manifest
-        if manifest.input.width != manifest.input.height:
-            raise BundleError(
-                f"the input is {manifest.input.width}x{manifest.input.height}; only squares are supported"
-            )
-        name = str(manifest.codec.get("name"))
-        if name not in CODECS:
-            raise BundleError(f"the bundle's codec is {name!r}; this program knows {sorted(CODECS)}: update it")
-        try:
-            self._codec = CODECS[name].from_params(manifest.codec)
-        except (KeyError, TypeError, ValueError) as e:
-            raise BundleError(f"the bundle's [codec] table does not fit codec {name!r}: {e!r}") from e
+        self._codec = feature_codec.of(bundle)
         self.bundle = bundle
-        self.proposed = _proposed(manifest)
-        self.qualities = tuple(sorted({p.quality for p in manifest.operating_points} | {self.proposed}))
-        self._front = Front(bundle.file("front.onnx"), manifest.cut.tensor, threads)
-        self._size, self._pad = manifest.input.width, manifest.input.pad
+        self.qualities = self._codec.qualities
+        self.proposed = self._codec.default_quality
+        self._front = Front(bundle, threads)
+        self._input = manifest.input
         self._max_pixels = max_pixels
 
     def __repr__(self) -> str:
@@ -55,12 +44,14 @@ class Encoder:
         """One compressed picture to one container. Raises FrameError if the picture is at fault."""
         start = time.perf_counter()
         header = picture.read_header(data, self._max_pixels)
-        pixels = picture.decode(data, header, self._size, self._pad)
+        taken = self._input
+        pixels = picture.decode(data, header, taken.width, taken.pad, taken.fit)
         decoded = time.perf_counter()
         features = self._front.run(pixels)
         fronted = time.perf_counter()
-        layers = self._codec.encode(features, quality)
         width, height = header.seen
+        window = geometry.window(geometry.letterbox_geometry(width, height, taken.width, taken.fit), taken.width)
+        layers = self._codec.encode(features, quality, window)
         container = pack(Container(self.bundle.prefix, self._codec.id, quality, width, height, layers))
         done = time.perf_counter()
         timing = {"decode_picture": decoded - start, "front": fronted - decoded, "code": done - fronted}
@@ -89,7 +80,7 @@ class OperatingPoints:
     def of(self, camera: str, encoder: Encoder) -> int:
         """The quality for this camera's next frame; what the bundle does not have becomes what it proposes."""
         quality = self.cameras.get(camera, self.everybody)
-        return quality if quality in encoder.qualities else encoder.proposed
+        return encoder.proposed if quality is None or quality not in encoder.qualities else quality
 
     def set(self, quality: int, camera: str | None = None) -> None:
         """Choose, for one camera or for all that have no choice of their own. Raises ValueError at the bound."""
@@ -99,14 +90,3 @@ class OperatingPoints:
             self.cameras[camera] = quality
         else:
             raise ValueError(f"{self._max_cameras} cameras have operating points of their own already")
-
-
-def _proposed(manifest: Manifest) -> int:
-    """The quality the bundle proposes: what its [codec] table calls the default, else the middle of its points."""
-    for key in ("default_quality", "default_levels"):
-        if isinstance(value := manifest.codec.get(key), int):
-            return value
-    points = sorted(p.quality for p in manifest.operating_points)
-    if not points:
-        raise BundleError("the bundle names no operating point and its [codec] table no default_quality")
-    return points[len(points) // 2]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.errors import FrameError
-from common.geometry import letterbox_geometry
+from common.geometry import Fit, letterbox_geometry
 
 MAX_SIDE = 65535
 """What the container has room for."""
@@ -145,12 +145,12 @@ def _webp_header(data: bytes) -> Header:
     return Header("webp", width, height)
 
 
-def decode(data: bytes, header: Header, size: int, pad: int) -> NDArray[np.uint8]:
-    """The picture letterboxed to uint8 [size, size, 3], the border `pad`.
+def decode(data: bytes, header: Header, size: int, pad: int, fit: Fit = "letterbox") -> NDArray[np.uint8]:
+    """The picture in the network's input, uint8 [size, size, 3], the border `pad`.
 
     Raises FrameError 422 if the data does not keep what its header promises.
     """
-    box = letterbox_geometry(*header.seen, size)
+    box = letterbox_geometry(*header.seen, size, fit)
     stored = (box.height, box.width) if header.turned else (box.width, box.height)
     alone = header.width * header.height > LARGE_PIXELS and not (header.plain and header.rows)
     try:

@@ -1,5 +1,6 @@
 """How the edge is: the spool, the operating point, the bundle, health, metrics."""
 
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -69,13 +70,19 @@ async def patch_operating_point(choice: OperatingPoint, request: Request) -> dic
     edge = parts(request)
     encoder = _encoder(edge)
     if choice.quality not in encoder.qualities:
-        levels = ", ".join(map(str, encoder.qualities))
-        raise FrameError(422, f"quality {choice.quality} is none of this bundle's operating points: {levels}")
+        raise FrameError(422, f"quality {choice.quality} is none of this bundle's: {described(encoder.qualities)}")
     try:
         edge.points.set(choice.quality, choice.camera)
     except ValueError as e:
         raise FrameError(422, str(e)) from e
     return _operating_point(edge, encoder)
+
+
+def described(qualities: Collection[int]) -> str:
+    """The qualities there are, for a message."""
+    if isinstance(qualities, range):
+        return f"{qualities[0]} to {qualities[-1]}"
+    return ", ".join(map(str, qualities))
 
 
 def _operating_point(edge: Parts, encoder: Encoder) -> dict[str, Any]:

@@ -23,10 +23,11 @@ def show(path: Path) -> None:
     console.print(f"[bold]{m.name} {m.version}[/]  {bundle.digest}")
     if m.description:
         console.print(m.description)
+    tensors = ", ".join(f"{t.name} {'×'.join(map(str, t.shape))}" for t in m.cut.tensors)
     share = m.cut.macs_front / max(1, m.cut.macs_front + m.cut.macs_back)
     console.print(
         f"{m.detector.name}: {m.input.width}×{m.input.height} input, labels {', '.join(m.detector.labels)}\n"
-        f"cut at {m.cut.tensor} {'×'.join(map(str, m.cut.shape))}, {share:.0%} of the multiply-adds on the edge\n"
+        f"cut at {tensors}, {share:.0%} of the multiply-adds on the edge\n"
         f"coded by {m.codec.get('name')}"
     )
     points = Table("quality", "bytes", "bytes p95", "AP50", "agreement", title="operating points", title_justify="left")
@@ -35,7 +36,7 @@ def show(path: Path) -> None:
             str(p.quality),
             f"{p.bytes_mean:,.0f}",
             f"{p.bytes_p95:,.0f}",
-            f"{p.ap50:.3f}",
+            "" if p.ap50 is None else f"{p.ap50:.3f}",
             f"{p.agreement_ap50:.3f}",
         )
     console.print(points)

@@ -49,7 +49,7 @@ class Export:
             mean, variance = float(calibration["mean"]), float(calibration["variance"])
         return {
             "name": "lightweight",
-            "shape": self.meta["cut"]["shape"],
+            "shapes": [self.meta["cut"]["shape"]],
             "mean": mean,
             "variance": variance,
             "slope": self.meta["activation"]["slope"],
@@ -90,8 +90,7 @@ def manifest(
         },
         "input": {"width": width, "height": height, "pad": meta["letterbox"]["fill"]},
         "cut": {
-            "tensor": meta["cut"]["name"],
-            "shape": meta["cut"]["shape"],
+            "tensors": [{"name": meta["cut"]["name"], "shape": meta["cut"]["shape"]}],
             "macs_front": multiply_adds(export / "front.onnx"),
             "macs_back": multiply_adds(export / "back.onnx"),
         },
@@ -102,8 +101,9 @@ def manifest(
 
 def measure(export: Path, params: dict[str, Any], truth: list[Photo]) -> list[dict[str, float]]:
     """Bytes (whole containers) and accuracy at every number of levels, each photo through the real codec."""
-    codec = CODECS[params["name"]].from_params(params)
+    codec = CODECS[params["name"]].from_params(params, {})
     subject = Subject(Embedded(export), truth)
     console.print(f"uncoded: AP50 {evaluate(truth, subject.uncoded)['ap50']:.3f}")
-    points = track(feature_points(subject, codec, codec.clips), "operating points", len(codec.clips), console=console)
+    measured = feature_points(subject, codec, codec.qualities)
+    points = track(measured, "operating points", len(codec.qualities), console=console)
     return [{name: p[name] for name in OperatingPoint.model_fields} for p in points]

@@ -1,10 +1,6 @@
 """Features (and, with other codecs, pictures) to layers of bytes and back.
 
-A codec is a class with one signature for both halves, built from what the bundle says of it:
-
-    from_params(params)         the [codec] section of bundle.toml
-    encode(frame, quality)      edge:  -> [Layer], the base layer first
-    decode(layers)              cloud: -> features and/or image
+A codec is a class with one signature for both halves (`Codec`), built from what the bundle says of it.
 
 `container` wraps the layers of one frame; docs/bitstream.md is the law for all of it.
 """
@@ -16,9 +12,67 @@ except ImportError as error:
         "common.codec._kernel is not built: run `pip install .` in the source tree (it needs a C compiler)"
     ) from error
 
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
 from common.codec.container import Container, Kind, Layer, Limits, pack, unpack
 from common.codec.lightweight import Lightweight
+from common.codec.window import Window
 
-CODECS = {Lightweight.name: Lightweight}
+Features = NDArray[np.float32]
 
-__all__ = ["CODECS", "Container", "Kind", "Layer", "Lightweight", "Limits", "pack", "unpack"]
+
+class Codec(Protocol):
+    """What codes the tensors of a cut, one float32 array each without the batch, and gives them back."""
+
+    name: ClassVar[str]
+    id: ClassVar[int]
+    """In every container; never given to another codec."""
+
+    @property
+    def qualities(self) -> Collection[int]:
+        """Which qualities there are, rising; more is better. A `range` if it is all of one."""
+        ...
+
+    @property
+    def default_quality(self) -> int:
+        """The one to use when nobody asks for another."""
+        ...
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """From the bundle: the [codec] table of bundle.toml and the arrays of codec.npz.
+
+        Raises KeyError, TypeError or ValueError if they do not fit.
+        """
+        ...
+
+    def encode(
+        self, features: Sequence[Features], quality: int | None = None, window: Window | None = None
+    ) -> list[Layer]:
+        """The cut's tensors to layers, the base layer first. Outside the window nothing needs to be kept."""
+        ...
+
+    def decode(self, layers: Sequence[Layer], window: Window | None = None) -> list[Features]:
+        """The layers, coded with this window, to the cut's tensors. Raises BitstreamError."""
+        ...
+
+
+CODECS: dict[str, type[Codec]] = {Lightweight.name: Lightweight}
+
+__all__ = [
+    "CODECS",
+    "Codec",
+    "Container",
+    "Features",
+    "Kind",
+    "Layer",
+    "Lightweight",
+    "Limits",
+    "Window",
+    "pack",
+    "unpack",
+]

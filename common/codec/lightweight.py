@@ -18,65 +18,76 @@ from struct import Struct
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.codec import _kernel, clip
 from common.codec.container import Kind, Layer, check
 from common.codec.quantise import Features, reconstruction
+from common.codec.window import Window
 from common.errors import BitstreamError
 
 HEADER = Struct(">Bee")
 
 
 class Lightweight:
-    """Codes one float32 tensor [C, H, W] a frame; quality is the number of levels N."""
+    """Codes float32 tensors [C, H, W] as one layer; quality is the number of levels N."""
 
     name: ClassVar[str] = "lightweight"
     id: ClassVar[int] = 0
 
-    def __init__(self, shape: Sequence[int], clips: Mapping[int, tuple[float, float]], default_levels: int = 4) -> None:
-        self.shape = tuple(shape)
-        self.count = math.prod(self.shape)
-        self.default_levels = default_levels
+    def __init__(
+        self, shapes: Sequence[Sequence[int]], clips: Mapping[int, tuple[float, float]], default_levels: int = 4
+    ) -> None:
+        self.shapes = [tuple(shape) for shape in shapes]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         self.clips = {levels: half_floats(levels, *ends) for levels, ends in clips.items()}
-        if not self.shape or min(self.shape) < 1:
-            raise ValueError(f"shape: expected positive sizes, got {self.shape}")
+        self.qualities = tuple(sorted(self.clips))
+        self.default_quality = default_levels
+        if not self.shapes or min(map(min, self.shapes)) < 1:
+            raise ValueError(f"shapes: expected positive sizes, got {self.shapes}")
         if default_levels not in self.clips:
             raise ValueError(f"default_levels: expected one of {sorted(self.clips)}, got {default_levels}")
 
     @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
-        """`clips` (a table of "N" = [c_min, c_max]) if it is given, else the model's from `mean` and `variance`."""
-        shape, default = params["shape"], int(params.get("default_levels", 4))
+    def from_params(cls, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] | None = None) -> Self:
+        """`clips` (a table of "N" = [c_min, c_max]) if it is given, else the model's from `mean` and `variance`.
+
+        `shapes` are those of the cut's tensors. Needs no `arrays`.
+        """
+        shapes, default = params["shapes"], int(params.get("default_levels", 4))
         if "clips" in params:
             clips = {int(levels): (float(low), float(high)) for levels, (low, high) in params["clips"].items()}
-            return cls(shape, clips, default)
+            return cls(shapes, clips, default)
         model = clip.fit(float(params["mean"]), float(params["variance"]), float(params.get("slope", 0.1)))
         levels = [int(n) for n in params.get("levels", [default])]
-        return cls(shape, {n: clip.optimal_clip(model, n) for n in levels}, default)
+        return cls(shapes, {n: clip.optimal_clip(model, n) for n in levels}, default)
 
-    def encode(self, features: Features, quality: int | None = None) -> list[Layer]:
-        """[C, H, W] to one base layer."""
-        levels = self.default_levels if quality is None else quality
-        if features.shape != self.shape:
-            raise ValueError(f"features: expected shape {self.shape}, got {features.shape}")
+    def encode(
+        self, features: Sequence[Features], quality: int | None = None, window: Window | None = None
+    ) -> list[Layer]:
+        """The cut's tensors to one base layer. Everything is coded, whatever the window."""
+        levels = self.default_quality if quality is None else quality
+        if [tensor.shape for tensor in features] != self.shapes:
+            raise ValueError(f"features: expected shapes {self.shapes}, got {[tensor.shape for tensor in features]}")
         if levels not in self.clips:
-            raise ValueError(f"quality: expected one of {sorted(self.clips)} levels, got {levels}")
+            raise ValueError(f"quality: expected one of {self.qualities} levels, got {levels}")
         c_min, c_max = self.clips[levels]
-        values = np.require(features, np.float32, ["C", "A"])
-        coded = _kernel.encode_features(values, c_min, c_max, levels)
+        values = features[0] if len(features) == 1 else np.concatenate([tensor.ravel() for tensor in features])
+        coded = _kernel.encode_features(np.require(values, np.float32, ["C", "A"]), c_min, c_max, levels)
         return [Layer(Kind.BASE, HEADER.pack(levels - 1, c_min, c_max) + coded)]
 
-    def decode(self, layers: Sequence[Layer]) -> Features:
-        """The base layer to [C, H, W]; BitstreamError unless it is exactly what `encode` writes."""
+    def decode(self, layers: Sequence[Layer], window: Window | None = None) -> list[Features]:
+        """The base layer to the cut's tensors; BitstreamError unless it is exactly what `encode` writes."""
         check(len(layers) == 1 and layers[0].kind == Kind.BASE, "layers", "one base layer", [x.kind for x in layers])
         payload = layers[0].payload
         levels, c_min, c_max = self.read_header(payload)
-        q = np.empty(self.count, np.uint8)
+        q = np.empty(sum(self.sizes), np.uint8)
         if not _kernel.decode(memoryview(payload)[HEADER.size :], q, levels):
-            raise BitstreamError(f"coded levels: expected the bytes that encode {self.count} levels of {levels}")
-        features = np.empty(self.shape, np.float32)
-        _kernel.dequantise(q, features, reconstruction(c_min, c_max, levels))
-        return features
+            raise BitstreamError(f"coded levels: expected the bytes that encode {q.size} levels of {levels}")
+        values = np.empty(q.size, np.float32)
+        _kernel.dequantise(q, values, reconstruction(c_min, c_max, levels))
+        parts = np.split(values, np.cumsum(self.sizes)[:-1])
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def read_header(self, payload: bytes) -> tuple[int, float, float]:
         """Levels N, c_min and c_max, checked."""

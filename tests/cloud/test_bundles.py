@@ -10,8 +10,9 @@ import pytest
 from cloud.registry import Registry
 from cloud.settings import PACKAGED_BUNDLES
 from common import bundle as bundles
+from common import feature_codec
 from common.bundle import MANIFEST, Bundle, digest_of, verify_file
-from common.codec import CODECS, Container, pack
+from common.codec import Container, pack
 from common.errors import BundleError
 from common.wire import stream_pb2 as wire
 from common.wire.stream_pb2_grpc import BundleServiceStub
@@ -117,9 +118,9 @@ async def test_frames_of_the_bundle_before_are_decoded(cloud: Running) -> None:
     """They were coded, and promised, before the cloud was started with another bundle."""
     (before,) = Registry.load(PACKAGED_BUNDLES)
     manifest = before.manifest
-    codec = CODECS[str(manifest.codec["name"])].from_params(manifest.codec)
-    quality = int(str(manifest.codec["default_levels"]))
-    layers = codec.encode(np.zeros(manifest.cut.shape, np.float32), quality)
+    codec = feature_codec.of(before)
+    quality = codec.default_quality
+    layers = codec.encode([np.zeros(shape, np.float32) for shape in manifest.cut.shapes], quality)
     payload = pack(Container(before.prefix, codec.id, quality, 640, 480, layers))
     sent = packet(1, payload)
     async with cloud.edge() as edge:
@@ -150,8 +151,8 @@ def test_a_manifest_is_none_of_its_files(bundle: Bundle, tmp_path: Path) -> None
 @pytest.mark.parametrize("shape", [[0, 4, 4], [2, -4, 4], [4096, 4096, 2]])
 def test_a_cut_is_bounded(bundle: Bundle, tmp_path: Path, shape: list[int]) -> None:
     manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
-    manifest["cut"]["shape"] = shape
-    with pytest.raises(BundleError, match=r"cut\.shape"):
+    manifest["cut"]["tensors"][0]["shape"] = shape
+    with pytest.raises(BundleError, match=r"cut\.tensors"):
         bundles.write(tmp_path, manifest, {})
 
 

@@ -120,7 +120,7 @@ def test_a_bundle_whose_network_is_none_is_named(bundle: Bundle, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"clips": [1]}, {"clips": {"16": 3}}, {"shape": "wide"}, {"shape": None}, {"name": "none"}, {"clips": {}}],
+    [{"clips": [1]}, {"clips": {"16": 3}}, {"shapes": "wide"}, {"shapes": None}, {"name": "none"}, {"clips": {}}],
 )
 def test_a_bundle_whose_codec_is_none_does_not_stop_the_engine(
     bundle: Bundle, tmp_path: Path, wrong: dict[str, object]
@@ -130,7 +130,7 @@ def test_a_bundle_whose_codec_is_none_does_not_stop_the_engine(
     manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
     manifest["codec"] |= {k: v for k, v in wrong.items() if v is not None}
     if None in wrong.values():
-        del manifest["codec"]["shape"]
+        del manifest["codec"]["shapes"]
     broken = bundles.write(tmp_path, manifest, {"back.onnx": ("cloud", bundle.file("back.onnx").read_bytes())})
     with engine(1) as (one, _), pytest.raises(BundleError, match=r"\[codec\]"):
         one.prepare(broken)

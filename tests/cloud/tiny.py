@@ -34,10 +34,10 @@ def write(parent: Path, name: str = "tiny", version: str = "1") -> Bundle:
             "max_detections": 10,
         },
         "input": {"width": 320, "height": 320, "pad": 114},
-        "cut": {"tensor": "cut", "shape": list(SHAPE), "macs_front": 1, "macs_back": 1},
+        "cut": {"tensors": [{"name": "cut", "shape": list(SHAPE)}], "macs_front": 1, "macs_back": 1},
         "codec": {
             "name": "lightweight",
-            "shape": list(SHAPE),
+            "shapes": [list(SHAPE)],
             "default_levels": LEVELS,
             "clips": {str(LEVELS): [0.0, 1.0]},
         },
@@ -52,8 +52,8 @@ def payload(bundle: Bundle, cells: dict[tuple[int, int, int], float] | None = No
     features: NDArray[np.float32] = np.zeros(SHAPE, np.float32)
     for cell, score in (cells or {}).items():
         features[cell] = score
-    codec = CODECS["lightweight"].from_params(bundle.manifest.codec)
-    layers = codec.encode(features, LEVELS)
+    codec = CODECS["lightweight"].from_params(bundle.manifest.codec, {})
+    layers = codec.encode([features], LEVELS)
     return pack(Container(bundle.prefix, codec.id, LEVELS, size, size, layers))
 
 

@@ -39,10 +39,10 @@ def corpus(rng: Random) -> list[tuple[Lightweight, Container]]:
     """Valid frames of every shape and number of levels."""
     frames = []
     for shape in SHAPES:
-        codec = Lightweight(shape, dict.fromkeys(LEVELS, (0.0, 4.0)))
+        codec = Lightweight([shape], dict.fromkeys(LEVELS, (0.0, 4.0)))
         x = np.random.default_rng(rng.getrandbits(32)).exponential(1, shape).astype(np.float32)
         for n in LEVELS:
-            layers = [*codec.encode(x, n), Layer(Kind.ENHANCEMENT, rng.randbytes(rng.randrange(40)))]
+            layers = [*codec.encode([x], n), Layer(Kind.ENHANCEMENT, rng.randbytes(rng.randrange(40)))]
             frames.append((codec, Container(rng.randbytes(8), codec.id, n, 640, 480, layers)))
     return frames
 
@@ -99,13 +99,13 @@ def attack(rng: Random, frame: Container) -> bytes:
 def decode(codec: Lightweight, data: bytes) -> None:
     """The cloud's path. What is accepted must be what the edge would have sent."""
     layers = unpack(data, LIMITS).layers[:1]
-    features = codec.decode(layers)
+    (features,) = codec.decode(layers)
     levels = layers[0].payload[0] + 1
-    q = np.empty(codec.count, np.uint8)
+    q = np.empty(codec.sizes[0], np.uint8)
     coded = layers[0].payload[LAYER_HEADER.size :]
     assert _kernel.decode(coded, q, levels)
     assert _kernel.encode(q, levels) == coded
-    assert features.shape == codec.shape
+    assert features.shape == codec.shapes[0]
     assert np.isfinite(features).all()
 
 

@@ -15,7 +15,7 @@ from tests.codec.samples import RESNET50, features
 
 BUNDLE = """
 name = "lightweight"
-shape = [4, 10, 10]
+shapes = [[4, 10, 10]]
 mean = 1.1235656
 variance = 4.9280124
 slope = 0.1
@@ -27,7 +27,7 @@ X = features(RESNET50, 400).reshape(4, 10, 10)
 
 
 def payload(levels: int = 4) -> bytes:
-    return CODEC.encode(X, levels)[0].payload
+    return CODEC.encode([X], levels)[0].payload
 
 
 def test_the_registry_knows_it_by_name() -> None:
@@ -38,18 +38,18 @@ def test_the_registry_knows_it_by_name() -> None:
 
 @pytest.mark.parametrize("levels", sorted(CODEC.clips))
 def test_decode_is_what_the_reference_makes_of_it(levels: int) -> None:
-    layers = CODEC.encode(X, levels)
+    layers = CODEC.encode([X], levels)
     clip = CODEC.clips[levels]
     expected = dequantise(quantise(X, *clip, levels), *clip, levels)
-    back = CODEC.decode(layers)
+    (back,) = CODEC.decode(layers)
     assert [layer.kind for layer in layers] == [Kind.BASE]
     assert back.dtype == np.float32
     assert np.array_equal(back, expected)
-    assert np.array_equal(CODEC.decode(CODEC.encode(back, levels)), back)
+    assert np.array_equal(CODEC.decode(CODEC.encode([back], levels))[0], back)
 
 
 def test_the_default_quality_is_the_bundle_s() -> None:
-    assert CODEC.encode(X) == CODEC.encode(X, 4)
+    assert CODEC.encode([X]) == CODEC.encode([X], 4)
 
 
 def test_clips_come_from_the_model_to_the_precision_of_the_stream() -> None:
@@ -58,22 +58,22 @@ def test_clips_come_from_the_model_to_the_precision_of_the_stream() -> None:
 
 
 def test_clips_can_be_given() -> None:
-    codec = Lightweight.from_params({"shape": [2], "clips": {"4": [-0.5, 9.25], "2": [0, 5]}, "default_levels": 2})
+    codec = Lightweight.from_params({"shapes": [[2]], "clips": {"4": [-0.5, 9.25], "2": [0, 5]}, "default_levels": 2})
     assert codec.clips == {4: (-0.5, 9.25), 2: (0.0, 5.0)}
-    assert codec.decode(codec.encode(np.array([-7, 99], np.float32), 4)).tolist() == [-0.5, 9.25]
+    assert codec.decode(codec.encode([np.array([-7, 99], np.float32)], 4))[0].tolist() == [-0.5, 9.25]
 
 
 def test_strided_and_double_features_code_like_plain_ones() -> None:
     wide = np.zeros((4, 10, 20), np.float32)
     wide[:, :, ::2] = X
-    assert CODEC.encode(wide[:, :, ::2]) == CODEC.encode(X)
-    assert CODEC.encode(X.astype(np.float64)) == CODEC.encode(X)
+    assert CODEC.encode([wide[:, :, ::2]]) == CODEC.encode([X])
+    assert CODEC.encode([X.astype(np.float64)]) == CODEC.encode([X])
 
 
 def test_nan_and_infinity_are_defined() -> None:
     x = X.copy()
     x[0, 0, :3] = np.nan, np.inf, -np.inf
-    back = CODEC.decode(CODEC.encode(x, 4))
+    (back,) = CODEC.decode(CODEC.encode([x], 4))
     assert back[0, 0, :3].tolist() == [0.0, CODEC.clips[4][1], 0.0]
 
 
@@ -111,20 +111,20 @@ def test_it_has_one_layer(kinds: list[int]) -> None:
 def test_minus_zero_reads_as_zero() -> None:
     for ends in ((-0.0, 4.0), (-4.0, -0.0)):
         coded = _kernel.encode(np.full(400, 0 if ends[0] == 0 else 3, np.uint8), 4)
-        back = CODEC.decode([Layer(Kind.BASE, struct_pack(">Bee", 3, *ends) + coded)])
+        (back,) = CODEC.decode([Layer(Kind.BASE, struct_pack(">Bee", 3, *ends) + coded)])
         assert not np.signbit(back).any()
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: CODEC.encode(X[:3]), r"features: expected shape \(4, 10, 10\), got \(3, 10, 10\)"),
-        (lambda: CODEC.encode(X, 7), r"quality: expected one of \[2, 3, .*\] levels, got 7"),
-        (lambda: Lightweight((0, 1), {4: (0, 1)}), "shape: expected positive sizes"),
-        (lambda: Lightweight((), {4: (0, 1)}), "shape: expected positive sizes"),
-        (lambda: Lightweight((1,), {8: (0, 1)}), r"default_levels: expected one of \[8\], got 4"),
-        (lambda: Lightweight((1,), {1: (0, 1)}, 1), r"levels: expected 2\.\.256, got 1"),
-        (lambda: Lightweight((1,), {4: (1, 1)}), "clip: expected c_min < c_max"),
+        (lambda: CODEC.encode([X[:3]]), r"features: expected shapes \[\(4, 10, 10\)\], got \[\(3, 10, 10\)\]"),
+        (lambda: CODEC.encode([X], 7), r"quality: expected one of \(2, 3, .*\) levels, got 7"),
+        (lambda: Lightweight([(0, 1)], {4: (0, 1)}), "shapes: expected positive sizes"),
+        (lambda: Lightweight([], {4: (0, 1)}), "shapes: expected positive sizes"),
+        (lambda: Lightweight([(1,)], {8: (0, 1)}), r"default_levels: expected one of \[8\], got 4"),
+        (lambda: Lightweight([(1,)], {1: (0, 1)}, 1), r"levels: expected 2\.\.256, got 1"),
+        (lambda: Lightweight([(1,)], {4: (1, 1)}), "clip: expected c_min < c_max"),
     ],
 )
 def test_bad_arguments_are_named(call, message: str) -> None:

@@ -34,8 +34,8 @@ def test_frame() -> None:
     assert frame.bundle.hex() == fields["bundle"]
     assert [layer.kind for layer in frame.layers] == fields["layers"]
     assert all(getattr(frame, name) == fields[name] for name in ("codec", "quality", "width", "height", "keyframe"))
-    features = CODEC.decode(frame.layers[:1])
-    assert np.array_equal(features / 3, vectors.skewed(CODEC.count, 4, 77).reshape(CODEC.shape))
+    (features,) = CODEC.decode(frame.layers[:1])
+    assert np.array_equal(features / 3, vectors.skewed(CODEC.sizes[0], 4, 77).reshape(CODEC.shapes[0]))
 
 
 def test_the_files_are_those_that_the_script_writes() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from common.codec import Container, Kind, Layer, Lightweight, cabac, pack
 
 FOLDER = Path(__file__).parents[1] / "vectors" / "codec"
-CODEC = Lightweight((4, 10, 10), {4: (0.0, 9.0)})
+CODEC = Lightweight([(4, 10, 10)], {4: (0.0, 9.0)})
 
 
 def noise(count: int, seed: int) -> NDArray[np.uint32]:
@@ -56,7 +56,7 @@ def tensors() -> dict[str, tuple[int, NDArray[np.uint8]]]:
 
 def frame() -> Container:
     """A whole frame with three layers; the base layer is a `lightweight` one of CODEC."""
-    coded = cabac.encode(skewed(CODEC.count, 4, 77), 4)
+    coded = cabac.encode(skewed(CODEC.sizes[0], 4, 77), 4)
     base = bytes.fromhex("0300004880") + coded  # four levels, 0 to 9
     layers = [Layer(Kind.BASE, base), Layer(Kind.ENHANCEMENT, b"enhancement"), Layer(7, b"")]
     return Container(bytes.fromhex("0123456789abcdef"), 0, 4, 1920, 1080, layers, keyframe=False)

@@ -142,10 +142,10 @@ def foreign(tmp_path: Path, front: bytes | None = None, **tables: object) -> Bun
 @pytest.mark.parametrize(
     ("tables", "says"),
     [
-        ({"codec": {"name": "tomorrow"}}, "codec is 'tomorrow'"),
+        ({"codec": {"name": "tomorrow"}}, "is 'tomorrow'; this program knows"),
         ({"codec": {"name": "lightweight"}}, r"\[codec\] table"),
         ({"input": {"width": 320, "height": 240}}, "only squares"),
-        ({"cut": {"tensor": "elsewhere", "shape": [1], "macs_front": 1, "macs_back": 1}}, "'elsewhere'"),
+        ({"cut": {"tensors": [{"name": "elsewhere", "shape": [1]}], "macs_front": 1, "macs_back": 1}}, "'elsewhere'"),
     ],
 )
 def test_a_foreign_bundle_is_named(tmp_path: Path, tables: dict[str, object], says: str) -> None:
@@ -154,7 +154,7 @@ def test_a_foreign_bundle_is_named(tmp_path: Path, tables: dict[str, object], sa
 
 
 def test_a_front_half_that_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="not a model"):
+    with pytest.raises(BundleError, match="not a network"):
         Encoder(foreign(tmp_path, front=b"\x08\x08garbage"))
 
 

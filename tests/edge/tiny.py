@@ -51,10 +51,10 @@ def write(parent: Path, seed: int = 0) -> Bundle:
             "max_detections": 10,
         },
         "input": {"width": 320, "height": 320, "pad": 114},
-        "cut": {"tensor": "cut", "shape": [CHANNELS, CELLS, CELLS], "macs_front": 1, "macs_back": 1},
+        "cut": {"tensors": [{"name": "cut", "shape": [CHANNELS, CELLS, CELLS]}], "macs_front": 1, "macs_back": 1},
         "codec": {
             "name": "lightweight",
-            "shape": [CHANNELS, CELLS, CELLS],
+            "shapes": [[CHANNELS, CELLS, CELLS]],
             "mean": 0.1,
             "variance": 0.2,
             "levels": [2, 4, 8],

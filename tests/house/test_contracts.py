@@ -29,7 +29,7 @@ def test_only_settings_read_the_environment() -> None:
     assert all(reader.endswith("/settings.py") for reader in readers), sorted(readers)
 
 
-@pytest.mark.parametrize("module", ["edge.front", "cloud.back", "bench.networks"])
+@pytest.mark.parametrize("module", ["edge.encode", "cloud.engine", "bench.networks"])
 def test_nothing_is_reported_to_the_maker_of_onnx_runtime(module: str, tmp_path: Path) -> None:
     """Its telemetry starts with the import, by writing a device's id: the switch must come first, from any module."""
     environment = {name: value for name, value in os.environ.items() if name not in {"CI", "ORT_DISABLE_TELEMETRY"}}

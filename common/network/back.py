@@ -1,23 +1,24 @@
 """The back half of a detector: features to detections, by ONNX Runtime. What coded the features is not its business.
 
-back.onnx takes the cut tensor [N, C, H, W] and gives `scores` [N, A, L] and `boxes` [N, A, 4] in network pixels.
+back.onnx takes the cut's tensors [N, ...] and gives `scores` [N, A, L] and `boxes` [N, A, 4] in network pixels.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from common import geometry
 from common.bundle import Bundle
+from common.codec import Features
 from common.errors import BundleError
+from common.network.session import open_session
 from common.types import Detection
 
 FILE = "back.onnx"
 
-Features = NDArray[np.float32]
 Raw = tuple[NDArray[np.float32], NDArray[np.float32]]
 """scores [A, L] and boxes [A, 4] of one frame."""
 
@@ -30,35 +31,39 @@ class Back:
     def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
         self._bundle = bundle
         self._threshold = max(bundle.manifest.detector.score_threshold, min_score)
-        self._session = _session(bundle)
+        self._session = open_session(bundle.file(FILE), 1)
         self._pool = ThreadPoolExecutor(threads, "back") if threads > 1 else None
         self._threads = threads
-        self._size = _square(bundle)
-        taken = self._session.get_inputs()[0]
-        self.batches = not isinstance(taken.shape[0], int)
+        self._tensors = bundle.manifest.cut.names
+        taken = {i.name: i.shape for i in self._session.get_inputs()}
+        if set(taken) != set(self._tensors):
+            raise BundleError(f"{FILE} of {bundle!r} takes {sorted(taken)}, not {self._tensors}")
+        self.batches = not any(isinstance(shape[0], int) for shape in taken.values())
         """Whether it takes more than one frame at a time."""
-        if taken.name != bundle.manifest.cut.tensor:
-            raise BundleError(f"{FILE} of {bundle!r} takes {taken.name!r}")
 
-    def run(self, features: Features) -> list[Raw]:
-        """[N, C, H, W] to what the network says of each frame.
+    def run(self, features: Sequence[Features]) -> list[Raw]:
+        """The cut's tensors, each [N, ...], to what the network says of each frame.
 
         Each thread runs a part of the batch for itself: threads that share one frame wait for each other.
         """
-        if self._pool is None or len(features) == 1:
+        frames = len(features[0])
+        if self._pool is None or frames == 1:
             return self._run(features)
-        parts = np.array_split(features, min(self._threads, len(features)))
+        parts = zip(*(np.array_split(tensor, min(self._threads, frames)) for tensor in features), strict=True)
         return [raw for part in self._pool.map(self._run, parts) for raw in part]
 
-    def _run(self, features: Features) -> list[Raw]:
-        scores, boxes = self._session.run(["scores", "boxes"], {self._bundle.manifest.cut.tensor: features})
+    def _run(self, features: Sequence[Features]) -> list[Raw]:
+        fed = dict(zip(self._tensors, features, strict=True))
+        scores, boxes = self._session.run(["scores", "boxes"], fed)
         return list(zip(scores, boxes, strict=True))
 
     def detections(self, raw: Raw, width: int, height: int) -> list[Detection]:
         """What is in a picture of this size, best first, in its own pixels."""
         detector = self._bundle.manifest.detector
         kept = geometry.nms(*raw, self._threshold, detector.nms_iou, detector.max_detections)
-        boxes = geometry.to_picture(kept.boxes, _letterbox(width, height, self._size))
+        boxes = geometry.to_picture(
+            kept.boxes, _letterbox(width, height, self._bundle.manifest.input.width, self._bundle.manifest.input.fit)
+        )
         # Rounded as float64, so that they are as short as JSON; finer than a 320-pixel network can tell.
         return [
             Detection(detector.labels[label], score, (x1, y1, x2, y2))
@@ -69,23 +74,3 @@ class Back:
                 strict=True,
             )
         ]
-
-
-def _session(bundle: Bundle) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(bundle.file(FILE), options, providers=["CPUExecutionProvider"])
-    except BundleError:
-        raise
-    except Exception as e:  # ONNX Runtime's own exceptions have no common root
-        raise BundleError(f"{FILE} of {bundle!r} is not a network that ONNX Runtime takes: {e}") from e
-
-
-def _square(bundle: Bundle) -> int:
-    taken = bundle.manifest.input
-    if taken.width != taken.height or taken.pad != geometry.GREY:
-        raise BundleError(f"{bundle!r} wants {taken}; only squares with a border of {geometry.GREY} are known")
-    return taken.width

@@ -1,0 +1,21 @@
+"""An ONNX file in ONNX Runtime, on the CPU."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from common.errors import BundleError
+
+
+def open_session(path: Path, threads: int) -> ort.InferenceSession:
+    """Load a network. Raises BundleError if ONNX Runtime does not take it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Whoever calls brings the parallelism; threads that spin while they wait would take its cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # ONNX Runtime's errors have no common class of their own
+        raise BundleError(f"{path.name} is not a network that ONNX Runtime takes: {e}") from e
