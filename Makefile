@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 ARGS   ?=
 
 BIN     := $(VENV)/bin
-INSTALL := pyproject.toml setup.py common/codec/kernel.c
+INSTALL := pyproject.toml setup.py $(wildcard common/codec/*.[ch])
 # The stubs in common/wire are made by the oldest grpcio the package admits: newer ones read them, not the reverse.
 OLDEST_GRPC = $(shell sed -n 's/.*"grpcio>=\([0-9.]*\)".*/\1/p' pyproject.toml)
 PROTOC_VENV := build/protoc

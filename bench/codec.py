@@ -1,8 +1,9 @@
-"""The feature codec beside general coders: bits and speed on the same levels, in the same run, on one core.
+"""The feature codecs beside general coders: bits and speed on the same levels, in the same run, on one core.
 
 Three parts: coding levels, clipping and quantising (against a NumPy copy of as many bytes), and a whole frame. The
-data are independent draws from the papers' model of ResNet-50's features and, where a bundle and photos are at hand,
-the embedded detector's real features. General coders get their statistics for nothing: constriction is told the
+data are independent draws from the papers' model of ResNet-50's features and, where photos are at hand, the embedded
+detector's real features of held-out ones, else fields whose neighbours resemble each other. The coder in context is
+calibrated on other frames than it codes. General coders get their statistics for nothing: constriction is told the
 histogram of the data, and its size does not include it.
 """
 
@@ -17,15 +18,17 @@ import constriction
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from bench.coco import letterbox, photos
 from bench.networks import session, shipped
-from common.codec import Container, Lightweight, _kernel, cabac, pack, unpack
+from common.codec import Container, Lightweight, LightweightRans, _kernel, cabac, neighbours, pack, unpack
 from common.codec.clip import Model, fit, optimal_clip
-from common.codec.container import header_size
+from common.codec.container import PREFIX_BYTES, header_size
 from common.codec.lightweight import HEADER
+from common.codec.lightweight_rans import calibrate
 from common.codec.quantise import quantise, reconstruction
 
 RESNET50 = Model(lam=0.7716595, mu=-1.4350621)
@@ -34,6 +37,7 @@ LEVELS = (2, 3, 4, 8, 16)
 COUNT = 1_000_000
 FRAME = (16, 40, 40)
 """The embedded detector's cut."""
+IN_CONTEXT = "midstream in context"
 SLICE = 20_000
 """Elements for the reference, which is written to be read."""
 
@@ -54,6 +58,18 @@ class Row:
     order0_bits: float
     encode_msym_s: float
     decode_msym_s: float
+    ideal_bits: float | None = None
+    """Where there are calibrated tables: what they promise for these levels, -log2(frequency / 2^14) an element."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Frames of features, the model fitted to them, and other frames to calibrate on, if neighbours are alike."""
+
+    name: str
+    frames: Sequence[Features]
+    model: Model
+    others: Sequence[Features] = ()
 
 
 def draws(model: Model, count: int, seed: int = 0) -> Features:
@@ -64,15 +80,32 @@ def draws(model: Model, count: int, seed: int = 0) -> Features:
     return np.where(x >= 0, x, model.slope * x).astype(np.float32)
 
 
-def real_features(limit: int) -> tuple[list[Features], Model] | str:
-    """The embedded detector's cut of some validation photos, and the model fitted to them; or why there are none."""
+def real_features(limit: int) -> Data | str:
+    """The embedded detector's cut of validation photos, and of four times as many others; or why there are none."""
     try:
         front = session(shipped() / "front.onnx")
-        found = [front.run(None, {"image": letterbox(photo.picture())[None]})[0][0] for photo in photos(limit)]
+        listed = photos(limit), photos(None, "instances_train.json")
+        chosen = listed[0], listed[1][:: max(1, len(listed[1]) // (4 * limit))]
+        found, others = (
+            [front.run(None, {"image": letterbox(p.picture())[None]})[0][0] for p in part] for part in chosen
+        )
     except FileNotFoundError as error:
         return str(error)
     every = np.concatenate([x.ravel() for x in found])
-    return found, fit(float(every.mean()), float(every.var()))
+    return Data("detector", found, fit(float(every.mean()), float(every.var())), others)
+
+
+def fields(limit: int) -> Data:
+    """In place of a detector's features: noise smoothed over 3 x 3, channels of different strength, leaky ReLU."""
+    channels, height, width = FRAME
+    frames = []
+    for seed in range(5 * limit):
+        noise = np.random.default_rng(seed).standard_normal((channels, height + 2, width + 2))
+        rows = noise[:, :-2] + noise[:, 1:-1] + noise[:, 2:]
+        x = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * np.linspace(0.1, 0.5, channels)[:, None, None]
+        frames.append(np.where(x >= 0, x, 0.1 * x).astype(np.float32))
+    every = np.stack(frames[:limit])
+    return Data("field", frames[:limit], fit(float(every.mean()), float(every.var())), frames[limit:])
 
 
 def seconds(call: Callable[[], object], budget: float) -> float:
@@ -95,6 +128,19 @@ def histogram(parts: Sequence[Levels], levels: int) -> NDArray[np.float64]:
 def ours(levels: int) -> Pair:
     """The kernel."""
     return lambda q: _kernel.encode(q, levels), lambda data, q: _kernel.decode(data, q, levels), len
+
+
+def in_context(model: neighbours.Model, shape: tuple[int, ...]) -> Pair:
+    """The kernel, by calibrated tables."""
+    return lambda q: model.encode(q, [shape]), lambda data, q: model.decode(data, q, [shape]), len
+
+
+def learned(data: Data, levels: int) -> neighbours.Model:
+    """Tables counted on the other frames."""
+    shape, clip = data.others[0].shape, optimal_clip(data.model, levels)
+    flat = [x.ravel() for x in data.others]
+    classes = neighbours.rank(flat, [shape])
+    return neighbours.learn([quantise(x, *clip, levels) for x in flat], [shape], levels, classes)
 
 
 def reference(levels: int) -> Pair:
@@ -151,9 +197,9 @@ def measure(data: str, coder: str, levels: int, parts: Sequence[Any], pair: Pair
     )
 
 
-def compare(data: str, parts: Sequence[Features], model: Model, levels: int, budget: float) -> list[Row]:
+def compare(data: Data, levels: int, budget: float) -> list[Row]:
     """Every coder on the same levels, in turns, so that all meet the same neighbours on the machine."""
-    qs = [quantise(x.ravel(), *optimal_clip(model, levels), levels) for x in parts]
+    qs = [quantise(x.ravel(), *optimal_clip(data.model, levels), levels) for x in data.frames]
     wide = [q.astype(np.int32) for q in qs]  # what constriction takes, converted beforehand
     p = histogram(qs, levels)
     coders: list[tuple[str, Sequence[Any], Pair]] = [
@@ -165,8 +211,15 @@ def compare(data: str, parts: Sequence[Features], model: Model, levels: int, bud
     ]
     if levels == 4:
         coders.insert(1, (f"reference, {SLICE}", [qs[0][:SLICE]], reference(levels)))
-    turns = [[measure(data, name, levels, arrays, pair, budget / 3) for name, arrays, pair in coders] for _ in range(3)]
-    return [fastest(rows) for rows in zip(*turns, strict=True)]
+    if data.others:
+        model, shape = learned(data, levels), data.frames[0].shape
+        coders.insert(1, (IN_CONTEXT, qs, in_context(model, shape)))
+    turns = [[measure(data.name, name, levels, q, pair, budget / 3) for name, q, pair in coders] for _ in range(3)]
+    rows = [fastest(rows) for rows in zip(*turns, strict=True)]
+    if data.others:
+        ideal = sum(model.bits(q, [shape]) for q in qs) / sum(q.size for q in qs)
+        rows[1] = replace(rows[1], ideal_bits=ideal)
+    return rows
 
 
 def fastest(rows: Sequence[Row]) -> Row:
@@ -196,14 +249,13 @@ def traffic(count: int, budget: float) -> dict[str, float]:
     return {"elements": count, **{f"{name}_gb_s": 5 * count / 1e9 / s for name, s in best.items()}}
 
 
-def frame(parts: Sequence[Features], model: Model) -> dict[str, float]:
+def frame(codec: Lightweight, parts: Sequence[Features]) -> dict[str, float]:
     """One frame at a time, each another: features to container and back, at four levels. Milliseconds."""
-    codec = Lightweight([parts[0].shape], {4: optimal_clip(model, 4)})
     reconstruction(*codec.clips[4], 4)
     encode_ms, decode_ms, sizes = [], [], []
     for x in [*parts] * max(1, 300 // len(parts)):
         begin = time.perf_counter()
-        data = pack(Container(bytes(8), codec.id, 4, 1280, 720, codec.encode([x], 4)))
+        data = pack(Container(bytes(PREFIX_BYTES), codec.id, 4, 1280, 720, codec.encode([x], 4)))
         middle = time.perf_counter()
         codec.decode(unpack(data).layers)
         encode_ms.append(1e3 * (middle - begin))
@@ -220,19 +272,27 @@ def frame(parts: Sequence[Features], model: Model) -> dict[str, float]:
     }
 
 
+def codecs(data: Data) -> dict[str, Lightweight]:
+    """The codecs of a frame, at four levels."""
+    params = {"shapes": [FRAME], "clips": {"4": optimal_clip(data.model, 4)}, "default_levels": 4}
+    made: dict[str, Lightweight] = {data.name: Lightweight.from_params(params)}
+    if data.others:
+        arrays = calibrate(params, [[x] for x in data.others])
+        made[f"{data.name}, in context"] = LightweightRans.from_params(params, arrays)
+    return made
+
+
 def run(quick: bool, json_path: Path | None) -> dict[str, Any]:
     """Measure, print tables, write JSON to `json_path`."""
-    budget = 0.1 if quick else 0.5
-    x = draws(RESNET50, COUNT // 4 if quick else COUNT)
-    sets: list[tuple[str, list[Features], Model]] = [("model", [x], RESNET50)]
-    real = real_features(10 if quick else 40)
-    if not isinstance(real, str):
-        sets.append(("detector", *real))
+    budget, limit = (0.1, 10) if quick else (0.5, 40)
+    real = real_features(limit)
+    correlated = fields(limit) if isinstance(real, str) else real
+    sets = [Data("model", [draws(RESNET50, COUNT // 4 if quick else COUNT)], RESNET50), correlated]
     result: dict[str, Any] = {
-        "rows": [asdict(row) for name, xs, m in sets for n in LEVELS for row in compare(name, xs, m, n, budget)],
+        "rows": [asdict(row) for data in sets for n in LEVELS for row in compare(data, n, budget)],
         "quantise": [traffic(count, 5 * budget) for count in (COUNT, 16 * COUNT)],
-        "frame": {name: frame(cut(xs), m) for name, xs, m in sets},
-        "real_features": real if isinstance(real, str) else len(real[0]),
+        "frame": {name: frame(codec, cut(data.frames)) for data in sets for name, codec in codecs(data).items()},
+        "real_features": real if isinstance(real, str) else len(real.frames),
     }
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=1) + "\n")
@@ -249,12 +309,15 @@ def cut(xs: Sequence[Features]) -> list[Features]:
 
 def tables(result: dict[str, Any]) -> list[Table]:
     """One of coders, one of the rest."""
-    coders = Table(title="Levels to bytes: bits an element, millions of elements a second")
-    for name in ("data", "N", "coder", "bits", "order-0", "encode", "decode"):
-        coders.add_column(name, no_wrap=True)
+    coders = Table(
+        title="Levels to bytes: bits an element, millions of elements a second", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in ("data", "N", "coder", "bits", "ideal", "order-0", "encode", "decode"):
+        coders.add_column(name, no_wrap=True, justify="left" if name in ("data", "coder") else "right")
     for row in (Row(**fields) for fields in result["rows"]):
-        bits = f"{row.bits_per_element:.4f}", f"{row.order0_bits:.4f}"
-        speed = f"{row.encode_msym_s:.1f}", f"{row.decode_msym_s:.1f}"
+        ideal = "" if row.ideal_bits is None else f"{row.ideal_bits:.3f}"
+        bits = f"{row.bits_per_element:.3f}", ideal, f"{row.order0_bits:.3f}"
+        speed = (f"{m:.0f}" if m >= 10 else f"{m:.1f}" for m in (row.encode_msym_s, row.decode_msym_s))
         coders.add_row(row.data, str(row.levels), row.coder, *bits, *speed, end_section=row.coder == "zstd 19")
     rest = Table("what", "measured", title="Around it, at four levels")
     for t in result["quantise"]:

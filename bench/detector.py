@@ -6,11 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import coding
 from bench.coco import LABELS, Detect, Photo, evaluate, photos
 from bench.networks import Embedded, NanoDet, shipped
 from bench.settings import data_root
-from common import bundle as bundles
 
 QUICK = 40
 
@@ -21,20 +19,17 @@ def measure(detect: Detect, truth: list[Photo]) -> dict:
 
 
 def run(bundle_dir: Path | None, quick: bool, json_path: Path | None) -> dict:
-    """Measure a bundle's detector (None: the shipped one), NanoDet-m, and what coding costs; print, write JSON."""
+    """Measure a bundle's detector (None: the shipped one) and NanoDet-m, uncoded; print, write JSON.
+
+    What coding costs them is `accuracy`'s business.
+    """
     bundle_dir = bundle_dir or shipped()
     truth = photos(QUICK if quick else None)
     rival = data_root() / "weights" / "nanodet_m_320.onnx"
-    subject = coding.Subject(Embedded(bundle_dir), truth)
-    result = {"ours": evaluate(truth, subject.uncoded), "nanodet": measure(NanoDet(rival), truth)}
-    if (bundle_dir / bundles.MANIFEST).exists():
-        result["coded"] = coding.compare(subject, bundles.load(bundle_dir, "both").manifest.codec)
+    result = {"ours": measure(Embedded(bundle_dir), truth), "nanodet": measure(NanoDet(rival), truth)}
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=1) + "\n")
-    console = Console()
-    console.print(table(result))
-    if "coded" in result:
-        console.print(coding.table(result["coded"]))
+    Console().print(table(result))
     return result
 
 

@@ -1,20 +1,64 @@
 """The detectors that are measured: both halves of a bundle, and NanoDet-m. Pictures in, detections out."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from PIL import Image
 
 from bench.coco import LABELS, Picture, in_picture, letterbox
 from bench.settings import MissingDataError
+from cloud.networks import open_back
 from common import bundle as bundles
-from common.geometry import Detections, nms
+from common.bundle import Bundle, Input
+from common.codec import Features
+from common.geometry import Detections, letterbox_geometry, nms, to_picture
+from common.network.front import Front
 
 THRESHOLD = 0.01
 """Average precision wants the whole curve: far below what a user would show."""
 Cut = NDArray[np.float32]
+
+
+class Split:
+    """Any bundle's two halves, as edge and cloud run them. Labels are counted as in the bundle."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.front = Front(bundle, threads)
+        self.back = open_back(bundle, threads, 0.0)
+
+    def cut(self, picture: Picture) -> list[Features]:
+        """Return the cut's tensors, without the batch, of a picture [H,W,3]."""
+        return self.front.run(placed(picture, self.bundle.manifest.input))
+
+    def finish(self, features: Sequence[Features], picture: Picture) -> Detections:
+        """Return the detections in the picture [H,W,3] that these features of it show, down to `THRESHOLD`."""
+        return self.finish_sized(features, picture.shape[1], picture.shape[0])
+
+    def finish_sized(self, features: Sequence[Features], width: int, height: int) -> Detections:
+        """Return the same for a picture of which only the size is at hand."""
+        (raw,) = self.back.run([tensor[None] for tensor in features])
+        detector, taken = self.bundle.manifest.detector, self.bundle.manifest.input
+        found = nms(*raw, THRESHOLD, detector.nms_iou, detector.max_detections)
+        box = letterbox_geometry(width, height, taken.width, taken.fit)
+        return Detections(to_picture(found.boxes, box), found.scores, found.labels)
+
+    def __call__(self, picture: Picture) -> Detections:
+        """Return the detections in a picture [H,W,3]."""
+        return self.finish(self.cut(picture), picture)
+
+
+def placed(picture: Picture, taken: Input) -> Picture:
+    """Return a bundle's network input for a picture [H,W,3]: letterboxed or stretched (bilinear, antialiased)."""
+    box = letterbox_geometry(picture.shape[1], picture.shape[0], taken.width, taken.fit)
+    small = Image.fromarray(picture).resize((box.width, box.height), Image.Resampling.BILINEAR)
+    canvas = np.full((taken.height, taken.width, 3), taken.pad, np.uint8)
+    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = np.asarray(small)
+    return canvas
 
 
 class Embedded:

@@ -154,7 +154,7 @@ def monolith(digest: str, frames: Sequence[bytes], count: int) -> float:
             data = frames[i % len(frames)]
             header = picture.read_header(data, 50_000_000)
             features = front.run(picture.decode(data, header, size, pad))
-            (raw,) = back.run(features[None])
+            (raw,) = back.run([tensor[None] for tensor in features])
             return len(back.detections(raw, *header.seen))
 
         with ThreadPoolExecutor(WORKERS) as pool:

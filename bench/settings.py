@@ -1,4 +1,4 @@
-"""Where the photos are: the only file of bench and training that reads the environment."""
+"""Where the photos are, and what foreign encoders read: the only file of bench and training with an environment."""
 
 import os
 from pathlib import Path
@@ -16,3 +16,8 @@ def data_root() -> Path:
     if not (root / "instances_val.json").exists():
         raise MissingDataError(f"no photos in {root}: set MIDSTREAM_DATA to the folder that holds instances_val.json")
     return root
+
+
+def hush_encoders() -> None:
+    """Keep SVT-AV1, which writes a page to stderr for every picture, to its errors. It reads this when it starts."""
+    os.environ.setdefault("SVT_LOG", "1")

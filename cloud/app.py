@@ -7,6 +7,7 @@ until SIGTERM; then nothing accepted is lost and the process can exit with 0.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cloud.api import bundles, events, export, images, problems, results
 from cloud.api import health as http_health
+from cloud.api.shapes import Shapes
 from cloud.engine import Engine
 from cloud.grpc_bundles import BundleService
 from cloud.hub import Hub
@@ -54,7 +56,8 @@ class Cloud:
         self.metrics = Metrics("cloud", _version())
         self.registry = Registry.load(s.bundles_dir, s.bundle, PACKAGED_BUNDLES)
         self.store = Store(s.database_url, s.pictures_max_bytes)
-        self.hub = Hub(self.store, events.render)
+        self.shapes = Shapes(self.registry)
+        self.hub = Hub(self.store, partial(events.render, self.shapes))
         self.engine = Engine(
             self.metrics,
             batch_max=s.batch_max,
@@ -145,10 +148,10 @@ def build(settings: Settings) -> FastAPI:
     app.state.cloud = cloud
     problems.install(app)
     apidocs.install(app)
-    app.include_router(results.router(cloud.store, cloud.links))
+    app.include_router(results.router(cloud.store, cloud.links, cloud.shapes))
     app.include_router(images.router(cloud.store, cloud.layers))
     app.include_router(events.router(cloud.hub))
-    app.include_router(export.router(cloud.store, cloud.registry))
+    app.include_router(export.router(cloud.store, cloud.registry, cloud.shapes))
     app.include_router(bundles.router(cloud.registry))
     app.include_router(http_health.router(cloud.store, cloud.pipeline, cloud.links, cloud.metrics))
     _mount_page(app)

@@ -13,39 +13,15 @@ from queue import Empty, SimpleQueue
 import numpy as np
 import structlog
 
-from cloud.frame import Frame, Outcome, Reason, Refused, Result
-from common import feature_codec, geometry
+from cloud.detector import Detector, Halfway
+from cloud.frame import Frame, Origin, Outcome, Reason, Refused, Result
+from cloud.shadow import Shadow, is_shadowed
 from common.bundle import Bundle
-from common.codec import Features
 from common.errors import BitstreamError, BundleError
-from common.network.back import Back, Raw
+from common.network.back import Raw
 from common.telemetry import Metrics
-from common.types import Detection
 
 log = structlog.get_logger()
-
-
-class Detector:
-    """Both things a bundle needs in the cloud: its codec's decoding half and its back half."""
-
-    def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
-        self._codec = feature_codec.of(bundle)
-        self._input = bundle.manifest.input
-        self._shapes = bundle.manifest.cut.shapes
-        self.back = Back(bundle, threads, min_score)
-
-    def features(self, frame: Frame) -> list[Features]:
-        """The cut's tensors of a frame. Raises BitstreamError."""
-        container, taken = frame.container, self._input
-        if container.codec != self._codec.id:
-            raise BitstreamError(f"codec: expected {self._codec.id} ({self._codec.name}), got {container.codec}")
-        box = geometry.letterbox_geometry(container.width, container.height, taken.width, taken.fit)
-        return self._codec.decode(container.layers, geometry.window(box, taken.width))
-
-    def warm_up(self, batch: int) -> None:
-        """Let ONNX Runtime allocate before the first frame needs it."""
-        frames = batch if self.back.batches else 1
-        self.back.run([np.zeros((frames, *shape), np.float32) for shape in self._shapes])
 
 
 @dataclass(slots=True)
@@ -56,12 +32,15 @@ class _Work:
     submitted_ns: int = field(default_factory=time.monotonic_ns)
     timing: dict[str, float] = field(default_factory=dict)
     refused: Refused | None = None
-    features: list[Features] | None = None
+    origin: Origin | None = None
+    at: Halfway = field(default_factory=Halfway)
     raw: Raw | None = None
-    detections: list[Detection] = field(default_factory=list)
 
     def outcome(self) -> Outcome:
-        return self.refused or Result(self.frame, self.detections, self.timing, time.monotonic_ns())
+        if self.refused:
+            return self.refused
+        assert self.origin is not None and self.at.detections is not None
+        return Result(self.frame, self.origin, self.at.detections, self.timing, time.monotonic_ns())
 
 
 class Engine:
@@ -76,6 +55,7 @@ class Engine:
         self._detectors: dict[str, Detector] = {}
         self._held_over: _Work | None = None
         self._metrics = metrics
+        self._shadow = Shadow(metrics)
         self._deliver: Callable[[list[Frame], list[Outcome]], None]
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -102,6 +82,7 @@ class Engine:
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
+        self._shadow.stop()
 
     @property
     def alive(self) -> bool:
@@ -115,7 +96,11 @@ class Engine:
             self._metrics.queue_depth.labels("engine").set(self._queue.qsize())
             self._metrics.batch_size.observe(len(batch))
             self._process(batch)
-            self._deliver([work.frame for work in batch], [work.outcome() for work in batch])
+            outcomes = [work.outcome() for work in batch]
+            self._deliver([work.frame for work in batch], outcomes)
+            for outcome in outcomes:
+                if isinstance(outcome, Result) and is_shadowed(outcome.frame.container):
+                    self._shadow.offer(self._detector(outcome.frame.bundle), outcome)
 
     def _next_batch(self) -> list[_Work]:
         """Frames of one bundle; none when the engine is stopped. A frame of another bundle opens the next batch."""
@@ -153,9 +138,11 @@ class Engine:
                 work.refused = Refused(Reason.FAILED, said)
             return
         self._admit(batch)
-        self._each(batch, "decode_features", lambda work: _decode(detector, work))
-        self._back(batch, detector)
-        self._each(batch, "nms", lambda work: _detect(detector, work))
+        self._each(batch, "decode_features", lambda work: _enter(detector, work))
+        # Each step takes the frames that stand before it: a picture needs them all, detections none.
+        self._each([w for w in batch if w.at.picture is not None], "front", lambda work: _front(detector, work))
+        self._back([w for w in batch if w.at.features is not None], detector)
+        self._each([w for w in batch if w.raw is not None], "nms", lambda work: _detect(detector, work))
 
     def _admit(self, batch: list[_Work]) -> None:
         """Stop what nobody waits for any more before it costs anything."""
@@ -188,7 +175,7 @@ class Engine:
             return self._each(ready, "back", lambda work: _back_alone(detector, work))
         started = time.monotonic_ns()
         try:
-            cuts = zip(*(work.features for work in ready if work.features is not None), strict=True)
+            cuts = zip(*(work.at.features for work in ready if work.at.features is not None), strict=True)
             raws = detector.back.run([np.stack(tensors) for tensors in cuts])
         except Exception:  # whichever frame it is, alone it will show
             log.exception("batch failed, trying its frames alone", frames=len(ready))
@@ -208,15 +195,21 @@ class Engine:
         return self._detectors[bundle.digest]
 
 
-def _decode(detector: Detector, work: _Work) -> None:
-    work.features = detector.features(work.frame)
+def _enter(detector: Detector, work: _Work) -> None:
+    work.origin, work.at = detector.enter(work.frame.container)
+
+
+def _front(detector: Detector, work: _Work) -> None:
+    assert work.at.picture is not None and detector.front is not None
+    work.at.features = detector.front.run(work.at.picture)
 
 
 def _back_alone(detector: Detector, work: _Work) -> None:
-    assert work.features is not None
-    (work.raw,) = detector.back.run([tensor[None] for tensor in work.features])
+    assert work.at.features is not None
+    (work.raw,) = detector.back.run([tensor[None] for tensor in work.at.features])
 
 
 def _detect(detector: Detector, work: _Work) -> None:
     assert work.raw is not None
-    work.detections = detector.back.detections(work.raw, work.frame.container.width, work.frame.container.height)
+    container = work.frame.container
+    work.at.detections = detector.back.detections(work.raw, container.width, container.height)

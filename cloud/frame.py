@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from common.bundle import Bundle
 from common.codec import Container
-from common.types import Detection
+from common.types import Detection, Mode
 
 Key = tuple[str, str, int]
 """(edge, epoch, seq): names a packet for ever."""
@@ -60,11 +60,20 @@ class Frame:
     settle: Callable[["Frame", Verdict], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a result was made, and what travelled for it: the name of a codec of the container."""
+
+    mode: Mode
+    codec: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """What the engine found in a frame. `done_ns` is the monotonic clock when it had finished."""
 
     frame: Frame
+    origin: Origin
     detections: list[Detection]
     timing: dict[str, float]
     done_ns: int

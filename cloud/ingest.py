@@ -204,7 +204,8 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             link.settle(seq, _nack(seq, verdict))
         else:
             link.stored_up_to = max(link.stored_up_to, seq)
-            link.settle(seq, _ack(seq, link.in_flight[seq], verdict))
+            held_ms = max(0.0, time.time_ns() / 1e6 - frame.received_us / 1e3)
+            link.settle(seq, _ack(seq, link.in_flight[seq], verdict, held_ms))
 
 
 def _checked_hello(request: Any) -> Any:
@@ -226,8 +227,8 @@ def _overrun(what: str) -> ProtocolError:
     return ProtocolError(grpc.StatusCode.RESOURCE_EXHAUSTED, what)
 
 
-def _ack(seq: int, want_result: bool, stored: Stored) -> wire.IngestResponse:
-    ack = wire.Ack(seq=seq, duplicate=stored.duplicate)
+def _ack(seq: int, want_result: bool, stored: Stored, held_ms: float = 0.0) -> wire.IngestResponse:
+    ack = wire.Ack(seq=seq, duplicate=stored.duplicate, held_ms=held_ms)
     if want_result:
         ack.detections.extend(_message(d) for d in stored.detections)
     return wire.IngestResponse(ack=ack)

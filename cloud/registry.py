@@ -11,6 +11,7 @@ from typing import Self
 
 from common import bundle as bundles
 from common.bundle import Bundle
+from common.codec.container import PREFIX_BYTES
 from common.errors import BundleError
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
@@ -25,7 +26,10 @@ class Registry:
         self._by_digest = self._chosen | {b.digest: b for b in others if b.digest not in self._chosen}
         self._by_prefix = {bundle.prefix: bundle for bundle in self._by_digest.values()}
         if len(self._by_prefix) != len(self._by_digest):
-            raise BundleError("two bundles share the first 8 bytes of their digests: packets could not tell them apart")
+            raise BundleError(
+                f"two bundles share the first {PREFIX_BYTES} bytes of their digests, so packets could not tell them "
+                "apart: build one of them again with another version"
+            )
         self.current = self._choose(current)
 
     @classmethod

@@ -17,14 +17,18 @@ from typing import Annotated, Literal, Self
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from common.codec.container import PREFIX_BYTES
 from common.errors import BundleError
+from common.types import Mode
 
 MANIFEST = "bundle.toml"
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30
 MAX_CUT_VALUES = 1 << 24
-PREFIX_BYTES = 8
-"""How much of the digest a container carries: enough to name a bundle among those a cloud holds."""
+
+FRONT_FILE = "front.onnx"
+BACK_FILES = {"onnx": "back.onnx", "torchvision": "back.npz"}
+"""What the back half needs, by its runtime. Only ONNX Runtime runs at the edge."""
 
 Side = Literal["edge", "cloud", "both"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -95,6 +99,24 @@ class Cut(_Part):
         return [tensor.shape for tensor in self.tensors]
 
 
+class BackHalf(_Part):
+    """What runs the back half: ONNX Runtime its back.onnx, or torchvision a `model` of its own with back.npz."""
+
+    runtime: Literal["onnx", "torchvision"] = "onnx"
+    model: str = Field(max_length=64, default="")
+    classes: int = Field(ge=0, le=1001, default=0)
+    """Of the torchvision model, its background included."""
+    kept: tuple[int, ...] = Field(max_length=1000, default=())
+    """Which of those classes the labels are, in the labels' order."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        complete = self.model and self.kept and 0 <= min(self.kept) <= max(self.kept) < self.classes
+        if self.runtime == "torchvision" and not complete:
+            raise ValueError("torchvision needs a model, its classes and which of them the labels are")
+        return self
+
+
 class OperatingPoint(_Part):
     """One quality and what was measured there on real coded bytes."""
 
@@ -125,9 +147,27 @@ class Manifest(_Part):
     detector: Detector
     input: Input
     cut: Cut
+    back: BackHalf = BackHalf()
     codec: dict[str, object]
     operating_points: tuple[OperatingPoint, ...] = ()
+    picture_points: tuple[OperatingPoint, ...] = ()
+    """The same of the picture as mode `image` sends it; empty where nobody measured it."""
     files: dict[FileName, File]
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The ways to share the work that the files allow, by which side has which half; the first is the usual one."""
+        back = BACK_FILES[self.back.runtime]
+        runs_at_edge = self._at("edge", FRONT_FILE) and self.back.runtime == "onnx"
+        allowed = {
+            Mode.SPLIT: self._at("edge", FRONT_FILE) and self._at("cloud", back),
+            Mode.IMAGE: self._at("cloud", FRONT_FILE) and self._at("cloud", back),
+            Mode.EDGE: runs_at_edge and self._at("edge", back),
+        }
+        return tuple(mode for mode, has_files in allowed.items() if has_files)
+
+    def _at(self, side: Side, name: str) -> bool:
+        return name in self.files and self.files[name].side in (side, "both")
 
 
 class Bundle:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 _STAGE_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 30)
 _LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600)
 _BYTES_BUCKETS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 1_000_000)
+_SHARE_BUCKETS = (0.1, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.999, 1)
 
 
 class Metrics:
@@ -54,12 +55,37 @@ class Metrics:
             registry=r,
             buckets=_LATENCY_BUCKETS,
         )
-        self.operating_point = Gauge(
-            "midstream_operating_point", "Quality new frames are coded with.", ["camera"], registry=r
-        )
+        self._add_points(r)
         self.link_up = Gauge("midstream_link_up", "1 while the stream to the other side is open.", registry=r)
         self.link_bytes = Counter("midstream_link_bytes", "Payload bytes over the link.", ["dir"], registry=r)
         Info("midstream_build", "What is running.", registry=r).info({"service": service, "version": version})
+
+    def _add_points(self, r: CollectorRegistry) -> None:
+        self.operating_point = Gauge(
+            "midstream_operating_point", "Quality new frames are coded with.", ["camera"], registry=r
+        )
+        self.mode = Gauge("midstream_mode", "1 for the mode of new frames.", ["camera", "mode"], registry=r)
+        self.point_changes = Counter(
+            "midstream_point_changes", "Operating points changed by the edge itself, and why.", ["cause"], registry=r
+        )
+        self.goodput = Gauge(
+            "midstream_goodput_bytes_per_second",
+            "What the link was seen to carry; +Inf while it never was the limit.",
+            registry=r,
+        )
+        self.shadow_agreement = Histogram(
+            "midstream_shadow_agreement",
+            "Share of one side's detections that the other side has too, over frames that were also sent as a picture.",
+            ["camera", "of"],
+            registry=r,
+            buckets=_SHARE_BUCKETS,
+        )
+        self.shadow_saved = Counter(
+            "midstream_shadow_saved_bytes",
+            "What those frames needed less than their pictures.",
+            ["camera"],
+            registry=r,
+        )
 
 
 def setup_logging(service: str, level: str = "INFO", json: bool | None = None) -> None:

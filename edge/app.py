@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,13 +16,15 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from common import apidocs
 from common.bundle import Bundle
 from common.telemetry import Metrics, setup_logging
-from edge import api, status
+from edge import api, choosing, status
 from edge.bundles import Bundles, Cache
-from edge.encode import Encoder, OperatingPoints
+from edge.control import Control
+from edge.encode import Encoder
 from edge.intake import Intake
 from edge.link import backoff, open_channel
 from edge.meter import Meter
 from edge.parts import Parts
+from edge.points import Choice, OperatingPoints
 from edge.problems import install as install_problems
 from edge.server import bind, new_event_loop, serve
 from edge.settings import Settings, edge_id_of
@@ -79,6 +82,7 @@ def application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     # So that other methods are answered 405, and a client that asks first finds POST.
     app.router.routes.append(Route(api.PATH, api.post_frame, methods=["POST"], include_in_schema=False))
     app.include_router(api.router, tags=["frames"])
+    app.include_router(choosing.router, tags=["operating point"])
     app.include_router(status.router, tags=["status"])
     install_problems(app)
     apidocs.install(app)
@@ -127,8 +131,10 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         spool = Spool(settings.data_dir, limits_of(settings))
         stack.push_async_callback(spool.close)
         spool.on_ended = meter.ended
-        points = OperatingPoints(settings.quality, settings.max_cameras)
-        intake = Intake(settings, spool, points, meter)
+        default = Choice(settings.mode, settings.quality)
+        points = OperatingPoints(default, settings.max_cameras, settings.data_dir / "operating-points.json")
+        control = Control(points, meter, settings.encode_workers, settings.max_cameras)
+        intake = Intake(settings, spool, control, meter)
         stack.callback(intake.close)
         channel = open_channel(settings.cloud) if settings.cloud else None
         if channel is not None:
@@ -141,12 +147,16 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         if settings.bundle is not None:
             await bundles.pin(settings.bundle)
         edge_id = edge_id_of(settings, spool.epoch)
-        uplink = Uplink(channel, spool, edge_id, f"midstream/{software()}", meter) if channel else None
+        patience = settings.unknown_bundle_seconds
+        uplink = Uplink(channel, spool, edge_id, f"midstream/{software()}", meter, patience) if channel else None
         await stack.enter_async_context(_kept_alive("bundles", bundles.follow))
         if uplink is not None:
             uplink.on_bundle = bundles.heard
+            intake.limited = uplink.limited
             await stack.enter_async_context(_kept_alive("uplink", uplink.run))
-        yield Parts(settings, meter, points, spool, intake, bundles, uplink)
+            follow = partial(control.run, lambda: intake.encoder, uplink.link)
+            await stack.enter_async_context(_kept_alive("control", follow))
+        yield Parts(settings, meter, points, control, spool, intake, bundles, uplink)
 
 
 def limits_of(s: Settings) -> Limits:

@@ -1,13 +1,22 @@
-"""picture → front → codec → container, with the time each took, at the operating point of the camera."""
+"""picture → as much of the network as runs here → container, with the time each took, at an operating point."""
 
-import time
 from dataclasses import dataclass
+from functools import cache
 
-from common import feature_codec, geometry
 from common.bundle import Bundle
+from common.codec import Layer
 from common.codec.container import Container, pack
-from common.network.front import Front
+from common.curve import curves
+from common.errors import BundleError
+from common.geometry import letterbox_geometry
+from common.payload import SHADOW, PictureCodec
+from common.types import Mode
 from edge import picture
+from edge.points import Point
+from edge.ways import WAYS, Laps, Network, View
+
+SHADOW_QUALITY = 90
+"""Of the picture that a result is checked by: the network finds the same in it as in the original, nearly always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,76 +26,49 @@ class Encoded:
     container: bytes
     width: int
     height: int
-    quality: int
+    point: Point
     content_type: str
-    layers: tuple[int, ...]
-    """Bytes of each layer."""
+    base_bytes: int
+    shadow_bytes: int
+    """0: no picture went along."""
     timing: dict[str, float]
 
 
 class Encoder:
-    """Everything one bundle needs on the edge. Immutable: another bundle is another Encoder."""
+    """Everything one bundle needs on the edge. Immutable: another bundle is another Encoder. Raises BundleError."""
 
     def __init__(self, bundle: Bundle, threads: int = 1, max_pixels: int = 50_000_000) -> None:
         manifest = bundle.manifest
-        self._codec = feature_codec.of(bundle)
+        network = cache(lambda: Network(bundle, threads))
         self.bundle = bundle
-        self.qualities = self._codec.qualities
-        self.proposed = self._codec.default_quality
-        self._front = Front(bundle, threads)
+        self.ways = {mode: WAYS[mode](bundle, network) for mode in manifest.modes}
+        if not self.ways:
+            raise BundleError(f"the files of {bundle!r} allow no mode: neither side has what it needs")
+        self.curves = curves(manifest)
         self._input = manifest.input
         self._max_pixels = max_pixels
+        self._shadow = PictureCodec()
 
     def __repr__(self) -> str:
-        return f"<encoder of {self.bundle!r}>"
+        return f"<encoder of {self.bundle!r}: {', '.join(self.ways)}>"
 
-    def encode(self, data: bytes, quality: int) -> Encoded:
-        """One compressed picture to one container. Raises FrameError if the picture is at fault."""
-        start = time.perf_counter()
+    def encode(self, data: bytes, point: Point, shadow: bool = False) -> Encoded:
+        """One compressed picture to one container, at a point of `ways`; with `shadow`, the picture goes along.
+
+        Raises FrameError if the picture is at fault, BundleError if the back half does not load.
+        """
+        laps, way = Laps(), self.ways[point.mode]
         header = picture.read_header(data, self._max_pixels)
-        taken = self._input
-        pixels = picture.decode(data, header, taken.width, taken.pad, taken.fit)
-        decoded = time.perf_counter()
-        features = self._front.run(pixels)
-        fronted = time.perf_counter()
         width, height = header.seen
-        window = geometry.window(geometry.letterbox_geometry(width, height, taken.width, taken.fit), taken.width)
-        layers = self._codec.encode(features, quality, window)
-        container = pack(Container(self.bundle.prefix, self._codec.id, quality, width, height, layers))
-        done = time.perf_counter()
-        timing = {"decode_picture": decoded - start, "front": fronted - decoded, "code": done - fronted}
-        return Encoded(
-            container,
-            width,
-            height,
-            quality,
-            header.content_type,
-            tuple(len(layer.payload) for layer in layers),
-            {stage: round(seconds * 1e3, 3) for stage, seconds in timing.items()},
-        )
+        box = letterbox_geometry(width, height, self._input.width, self._input.fit)
+        view = View(picture.decode_content(data, header, box), box, self._input.width, self._input.pad)
+        laps.done("decode_picture")
+        layers = way.encode(view, point.quality, laps)
+        base = len(layers[0].payload)
+        beside = self._beside(view) if shadow and point.mode is not Mode.IMAGE else []
+        container = pack(Container(self.bundle.prefix, way.id, point.quality, width, height, [*layers, *beside]))
+        shadow_bytes = sum(len(layer.payload) for layer in beside)
+        return Encoded(container, width, height, point, header.content_type, base, shadow_bytes, laps.ms)
 
-
-class OperatingPoints:
-    """Which quality each camera's frames are coded with: the camera's own, else everybody's, else the bundle's.
-
-    Kept in memory: a restart begins with the settings again.
-    """
-
-    def __init__(self, quality: int | None, max_cameras: int) -> None:
-        self.everybody = quality
-        self.cameras: dict[str, int] = {}
-        self._max_cameras = max_cameras
-
-    def of(self, camera: str, encoder: Encoder) -> int:
-        """The quality for this camera's next frame; what the bundle does not have becomes what it proposes."""
-        quality = self.cameras.get(camera, self.everybody)
-        return encoder.proposed if quality is None or quality not in encoder.qualities else quality
-
-    def set(self, quality: int, camera: str | None = None) -> None:
-        """Choose, for one camera or for all that have no choice of their own. Raises ValueError at the bound."""
-        if camera is None:
-            self.everybody = quality
-        elif camera in self.cameras or len(self.cameras) < self._max_cameras:
-            self.cameras[camera] = quality
-        else:
-            raise ValueError(f"{self._max_cameras} cameras have operating points of their own already")
+    def _beside(self, view: View) -> list[Layer]:
+        return [Layer(SHADOW, layer.payload) for layer in self._shadow.encode(view.content, SHADOW_QUALITY)]

@@ -6,15 +6,18 @@ frames may be ready out of order; they are put into the spool in the order they 
 
 import asyncio
 import contextlib
+import random
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from common.errors import FrameError
 from common.ids import uuid7
-from edge.encode import Encoded, Encoder, OperatingPoints
+from edge.control import Control
+from edge.encode import Encoded, Encoder
 from edge.meter import Meter
 from edge.settings import Settings
 from edge.spool import Accepted, Frame, KeyReusedError, Spool, SpoolError, SpoolFullError, now_us
@@ -43,16 +46,18 @@ class Shot:
 class Intake:
     """`with intake.room(size): await intake.take(shot)`."""
 
-    def __init__(self, settings: Settings, spool: Spool, points: OperatingPoints, meter: Meter) -> None:
+    def __init__(self, settings: Settings, spool: Spool, control: Control, meter: Meter) -> None:
         self.encoder: Encoder | None = None
         """Replaced whole when the bundle changes; frames being coded finish with the one they began with."""
-        self.points = points
+        self.limited: Callable[[], bool] = lambda: False
+        """Whether the link is the limit now: then no pictures go along with frames."""
         self.draining = False
         self.frames = 0
         """Frames between their first byte and the spool."""
         self._bytes = 0
         self._settings = settings
         self._spool = spool
+        self._control = control
         self._meter = meter
         self._pool = ThreadPoolExecutor(settings.encode_workers, thread_name_prefix="encode")
         self._turns: dict[str, asyncio.Future[None]] = {}
@@ -98,7 +103,7 @@ class Intake:
         previous, turn = self._turns.get(shot.camera), asyncio.get_running_loop().create_future()
         self._turns[shot.camera] = turn
         try:
-            encoded = await self._encode(shot)
+            encoder, encoded = await self._encode(shot)
             if previous is not None and not previous.done():
                 await asyncio.wait([previous])
             began = time.perf_counter()
@@ -109,6 +114,7 @@ class Intake:
         if not accepted.replay:
             accepted.timing["spool"] = round((time.perf_counter() - began) * 1e3, 3)
             self._meter.encoded(shot.camera, encoded)
+            self._control.saw(shot.camera, encoded, encoder, time.monotonic())
         return accepted
 
     def _pass_on(self, camera: str, turn: "asyncio.Future[None]", previous: "asyncio.Future[None] | None") -> None:
@@ -125,12 +131,18 @@ class Intake:
         else:
             over()
 
-    async def _encode(self, shot: Shot) -> Encoded:
+    async def _encode(self, shot: Shot) -> tuple[Encoder, Encoded]:
         encoder = self.encoder
         assert encoder is not None, "room() refuses frames while there is no encoder"
-        quality = self.points.of(shot.camera, encoder)
+        point = self._control.points.of(shot.camera, encoder.ways)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, encoder.encode, shot.data, quality)
+        encode = partial(encoder.encode, shot.data, point, shadow=self._shadows())
+        return encoder, await loop.run_in_executor(self._pool, encode)
+
+    def _shadows(self) -> bool:
+        """Whether the picture goes along with this frame: one in so many, by chance, so that no camera is left out."""
+        every = self._settings.shadow
+        return every > 0 and random.random() * every < 1 and not self.limited()
 
     def _frame(self, shot: Shot, encoded: Encoded) -> Frame:
         return Frame(

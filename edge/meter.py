@@ -1,11 +1,14 @@
 """What the edge counts: common/telemetry.py's metrics, with labels bounded and looked up once."""
 
+import math
 from collections.abc import Mapping
 
 from prometheus_client import generate_latest
 
 from common.telemetry import Metrics
+from common.types import Mode
 from edge.encode import Encoded
+from edge.points import Point
 from edge.spool import Ended, Stats, now_us
 
 OTHER = "other"
@@ -18,10 +21,11 @@ class Meter:
         self.metrics = metrics
         self._max_cameras = max_cameras
         self._known: set[str] = set()
-        self._stages = {s: metrics.stage.labels(s) for s in ("decode_picture", "front", "code", "spool", "queue")}
-        self._base = metrics.feature_bytes.labels("base")
+        here = ("decode_picture", "front", "back", "nms", "code", "spool", "queue")
+        self._stages = {s: metrics.stage.labels(s) for s in here}
+        self._base, self._shadow = metrics.feature_bytes.labels("base"), metrics.feature_bytes.labels("shadow")
         self._sent, self._received = metrics.link_bytes.labels("out"), metrics.link_bytes.labels("in")
-        self._qualities: dict[str, int] = {}
+        self._points: dict[str, Point] = {}
 
     def camera(self, name: str) -> str:
         """The label for this camera: its name, unless there are too many names."""
@@ -34,11 +38,19 @@ class Meter:
     def encoded(self, camera: str, encoded: Encoded) -> None:
         """A frame was coded."""
         self.stages(encoded.timing)
-        self._base.observe(encoded.layers[0])
+        self._base.observe(encoded.base_bytes)
+        if encoded.shadow_bytes:
+            self._shadow.observe(encoded.shadow_bytes)
         label = self.camera(camera)
-        if self._qualities.get(label) != encoded.quality:
-            self._qualities[label] = encoded.quality
-            self.metrics.operating_point.labels(label).set(encoded.quality)
+        if self._points.get(label) != encoded.point:
+            self._points[label] = encoded.point
+            self.metrics.operating_point.labels(label).set(encoded.point.quality)
+            for mode in Mode:
+                self.metrics.mode.labels(label, mode).set(mode is encoded.point.mode)
+
+    def point_changed(self, cause: str) -> None:
+        """The edge moved a camera to another operating point."""
+        self.metrics.point_changes.labels(cause).inc()
 
     def stages(self, milliseconds: Mapping[str, float]) -> None:
         """A frame spent so long in each of these stages."""
@@ -75,9 +87,10 @@ class Meter:
         """The stream opened or closed."""
         self.metrics.link_up.set(up)
 
-    def expose(self, stats: Stats, encoding: int, in_flight: int) -> bytes:
+    def expose(self, stats: Stats, encoding: int, in_flight: int, goodput: float | None) -> bytes:
         """Everything in Prometheus' text format."""
         m = self.metrics
+        m.goodput.set(math.inf if goodput is None else goodput)
         m.queue_depth.labels("encode").set(encoding)
         m.queue_depth.labels("spool").set(stats.queued)
         m.queue_depth.labels("in_flight").set(in_flight)

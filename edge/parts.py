@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from edge.bundles import Bundles
-from edge.encode import OperatingPoints
+from edge.control import Control
 from edge.intake import Intake
 from edge.meter import Meter
+from edge.points import OperatingPoints
 from edge.settings import Settings
 from edge.spool import Spool
 from edge.uplink import Uplink
@@ -20,6 +21,7 @@ class Parts:
     settings: Settings
     meter: Meter
     points: OperatingPoints
+    control: Control
     spool: Spool
     intake: Intake
     bundles: Bundles

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.errors import FrameError
-from common.geometry import Fit, letterbox_geometry
+from common.geometry import Fit, Letterbox, letterbox_geometry
+from common.payload.picture import content_size, place, resize
 
 MAX_SIDE = 65535
 """What the container has room for."""
@@ -151,17 +152,23 @@ def decode(data: bytes, header: Header, size: int, pad: int, fit: Fit = "letterb
     Raises FrameError 422 if the data does not keep what its header promises.
     """
     box = letterbox_geometry(*header.seen, size, fit)
-    stored = (box.height, box.width) if header.turned else (box.width, box.height)
+    return place(decode_content(data, header, box), box, size, pad)
+
+
+def decode_content(data: bytes, header: Header, box: Letterbox) -> NDArray[np.uint8]:
+    """The picture upright and as large as its place in the network's input, or as it is if that is smaller.
+
+    Raises FrameError 422 if the data does not keep what its header promises.
+    """
+    width, height = content_size(box)
+    stored = (height, width) if header.turned else (width, height)
     alone = header.width * header.height > LARGE_PIXELS and not (header.plain and header.rows)
     try:
         with _large if alone else contextlib.nullcontext():
             pixels = _decode_jpeg(data, *stored) if header.plain else _decode_pillow(data, header, stored)
     except (ValueError, OSError, SyntaxError, struct.error, EOFError, MemoryError) as e:
         raise FrameError(422, f"the {header.format.upper()} is cut short or damaged: {e}") from e
-    out = np.full((size, size, 3), pad, np.uint8)
-    upright = _upright(_resize(pixels, *stored), header.orientation)
-    out[box.top : box.top + box.height, box.left : box.left + box.width] = upright
-    return out
+    return _upright(resize(pixels, *stored), header.orientation)
 
 
 def _decode_jpeg(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
@@ -185,12 +192,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey: Pillow would clip at 255 what has to be divided by 257."""
     wide = np.asarray(image).astype(np.float32) / 257
     return Image.fromarray(np.clip(wide + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
-
-
-def _resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -4,12 +4,13 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.errors import SettingsError
+from common.types import Mode
 
 PREFIX = "MIDSTREAM_EDGE_"
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
@@ -57,8 +58,12 @@ class Settings(BaseSettings):
     body_bytes_in_hand: int = Field(default=48 * MiB, ge=MiB)
     """Bytes of those frames together; more are answered 429."""
     ort_threads: int = Field(default=1, ge=1, le=64)
-    quality: int | None = Field(default=None, ge=0, le=65535)
-    """None: what the bundle proposes."""
+    mode: Mode | Literal["auto"] = Mode.SPLIT
+    """Where the network runs: `split`, `image` (all of it in the cloud), `edge` (all of it here), or `auto`."""
+    quality: Annotated[int, Field(ge=0, le=65535)] | Literal["auto"] = "auto"
+    """A quality of the mode's scale, or `auto`: the bundle's default, and less while the link carries less."""
+    shadow: int = Field(default=0, ge=0, le=1_000_000)
+    """One frame in so many is also sent as a picture, for the cloud to check its result by. 0: none."""
     frame_max_age_ms: int = Field(default=0, ge=0, le=2**31 - 1)
     """Frames older than this, counted from capture, are not worth sending. 0: all are."""
 
@@ -74,6 +79,8 @@ class Settings(BaseSettings):
     ring_max_age_s: float = Field(default=3600, gt=0)
     ledger_max_rows: int = Field(default=100_000, ge=100)
     """Finished frames whose fate can still be asked for."""
+    unknown_bundle_seconds: float = Field(default=600, ge=0)
+    """How long a frame whose bundle the cloud does not hold stops those behind it; then such frames fail."""
     drain_seconds: float = Field(default=10, ge=0, le=3600)
     """How long a stopping edge goes on sending what is in the spool."""
 
@@ -89,6 +96,8 @@ class Settings(BaseSettings):
     def _consistent(self) -> "Settings":
         if self.body_bytes_in_hand < self.max_body_bytes:
             raise ValueError("body_bytes_in_hand must be at least max_body_bytes")
+        if self.mode == "auto" and self.quality != "auto":
+            raise ValueError("quality must be auto where mode is: each mode has its own scale")
         return self
 
     def require_source(self) -> None:
@@ -115,7 +124,7 @@ def _refuse_unknown(fields: set[str]) -> None:
 def _sentence(error: ValidationError) -> str:
     lines = []
     for e in error.errors():
-        name = ".".join(str(part) for part in e["loc"]).upper()
+        name = str(e["loc"][0]).upper() if e["loc"] else ""
         variable = "MIDSTREAM_CLOUD" if name in ("CLOUD", "MIDSTREAM_CLOUD") else f"{PREFIX}{name}"
         lines.append(f"{variable if name else 'settings'}: {e['msg']} (got {e['input']!r})" if name else e["msg"])
     return "; ".join(lines)

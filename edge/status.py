@@ -1,16 +1,13 @@
-"""How the edge is: the spool, the operating point, the bundle, health, metrics."""
+"""How the edge is: the spool, the bundle, health, metrics."""
 
-from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from common.errors import FrameError
 from common.problems import SCHEMA
-from edge.encode import Encoder
+from edge.choosing import encoder_of
 from edge.parts import Parts, parts
 from edge.spool import now_us
 
@@ -48,56 +45,11 @@ async def get_spool(request: Request) -> dict[str, Any]:
     }
 
 
-class OperatingPoint(BaseModel):
-    """Which quality frames are coded with from now on, for one camera or for all that have none of their own."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    quality: int = Field(ge=0, le=65535)
-    camera: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
-
-
-@router.get("/v1/operating-point", responses={503: SCHEMA})
-async def get_operating_point(request: Request) -> dict[str, Any]:
-    """The choice, and the measured points there are to choose from."""
-    edge = parts(request)
-    return _operating_point(edge, _encoder(edge))
-
-
-@router.patch("/v1/operating-point", responses={422: SCHEMA, 503: SCHEMA})
-async def patch_operating_point(choice: OperatingPoint, request: Request) -> dict[str, Any]:
-    """Choose the quality of new frames; frames in the spool stay as they are."""
-    edge = parts(request)
-    encoder = _encoder(edge)
-    if choice.quality not in encoder.qualities:
-        raise FrameError(422, f"quality {choice.quality} is none of this bundle's: {described(encoder.qualities)}")
-    try:
-        edge.points.set(choice.quality, choice.camera)
-    except ValueError as e:
-        raise FrameError(422, str(e)) from e
-    return _operating_point(edge, encoder)
-
-
-def described(qualities: Collection[int]) -> str:
-    """The qualities there are, for a message."""
-    if isinstance(qualities, range):
-        return f"{qualities[0]} to {qualities[-1]}"
-    return ", ".join(map(str, qualities))
-
-
-def _operating_point(edge: Parts, encoder: Encoder) -> dict[str, Any]:
-    return {
-        "quality": edge.points.of("", encoder),
-        "cameras": {camera: edge.points.of(camera, encoder) for camera in edge.points.cameras},
-        "points": [p.model_dump() for p in encoder.bundle.manifest.operating_points],
-    }
-
-
 @router.get("/v1/bundle", responses={503: SCHEMA})
 async def get_bundle(request: Request) -> dict[str, Any]:
     """The bundle new frames are coded with."""
     edge = parts(request)
-    bundle = _encoder(edge).bundle
+    bundle = encoder_of(edge).bundle
     m = bundle.manifest
     return {
         "digest": bundle.digest,
@@ -109,15 +61,10 @@ async def get_bundle(request: Request) -> dict[str, Any]:
         "cut": m.cut.model_dump(),
         "codec": m.codec.get("name"),
         "operating_points": [p.model_dump() for p in m.operating_points],
+        "modes": m.modes,
         "pinned": edge.bundles.pinned,
         "cloud_wants": edge.bundles.wanted or bundle.digest,
     }
-
-
-def _encoder(edge: Parts) -> Encoder:
-    if edge.intake.encoder is None:
-        raise FrameError(503, f"no bundle is running yet: {edge.bundles.trouble}")
-    return edge.intake.encoder
 
 
 def components(edge: Parts) -> dict[str, dict[str, str]]:
@@ -161,5 +108,6 @@ async def metrics(request: Request) -> Response:
     """Prometheus."""
     edge = parts(request)
     in_flight = len(edge.uplink.state.in_flight) if edge.uplink else 0
-    text = edge.meter.expose(edge.spool.stats, edge.intake.frames, in_flight)
+    goodput = edge.uplink.link().rate if edge.uplink else None
+    text = edge.meter.expose(edge.spool.stats, edge.intake.frames, in_flight, goodput)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

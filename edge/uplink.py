@@ -18,6 +18,7 @@ import structlog
 from common.types import Detection
 from common.wire import stream_pb2 as pb
 from common.wire import stream_pb2_grpc as rpc
+from edge.goodput import Goodput, Link
 from edge.link import backoff
 from edge.meter import Meter
 from edge.spool import Pending, Spool, SpoolError, now_us
@@ -56,18 +57,51 @@ class LinkState:
     max_payload: int = 0
     in_flight: dict[int, Pending] = field(default_factory=dict)
     """Sent on this stream and neither acked nor nacked."""
+    since: float = field(default_factory=time.monotonic)
+    """When the link came up, or went down."""
+
+
+class Strangers:
+    """Frames whose bundle the cloud does not hold, by what the cloud says of it: since when, and for how long yet.
+
+    A cloud that is being upgraded will hold it again, and frames stay in order; so they wait, and those behind them
+    too. But not for ever: then they fail, and the others go on.
+    """
+
+    MOST = 64
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: dict[str, float] = {}
+
+    def over(self, bundle: str, now: float) -> bool:
+        """Whether frames of this bundle have waited long enough."""
+        since = self._since.setdefault(bundle, now)
+        while len(self._since) > self.MOST:
+            del self._since[next(iter(self._since))]
+        return now - since >= self._patience
 
 
 class Uplink:
     """`run()` until cancelled. `expect()`, called before a frame is put, brings its detections with the ack."""
 
-    def __init__(self, channel: grpc.aio.Channel, spool: Spool, edge_id: str, software: str, meter: Meter) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        spool: Spool,
+        edge_id: str,
+        software: str,
+        meter: Meter,
+        patience: float = 600.0,
+    ) -> None:
         self._stub = rpc.IngestServiceStub(channel)
         self._hello = pb.Hello(edge_id=edge_id, epoch=spool.epoch, software=software)
         self._spool = spool
         self._meter = meter
         self.expected: dict[str, asyncio.Future[Outcome]] = {}
         self.state = LinkState()
+        self.goodput = Goodput()
+        self._strangers = Strangers(patience)
         self._told = ""
         """The trouble logged last. A stream that ends right after its Welcome, time and again, is logged once."""
         self.on_bundle: Callable[[str], None] = lambda digest: None
@@ -76,6 +110,17 @@ class Uplink:
     def __repr__(self) -> str:
         s = self.state
         return f"<uplink: {'up' if s.up else s.trouble}, {len(s.in_flight)} of {s.window} in flight>"
+
+    def link(self) -> Link:
+        """What is known of the link, for those who decide what to send."""
+        state, now = self.state, time.monotonic()
+        flight = self.goodput.seconds_in_flight
+        answered = state.window / flight if state.up and flight else None
+        return Link(self.goodput.rate_at(now), 0.0 if state.up else now - state.since, answered)
+
+    def limited(self) -> bool:
+        """Whether the link is known to carry only so much."""
+        return self.goodput.rate_at(time.monotonic()) is not None
 
     def expect(self, frame_id: str) -> "asyncio.Future[Outcome]":
         """A future of this frame's outcome. Whoever stops waiting cancels it."""
@@ -117,19 +162,22 @@ class Uplink:
             await call.write(pb.IngestRequest(hello=self._hello))
             welcome = await _welcome(call)
             self._welcomed(welcome)
-            stream = _Stream(call, self._spool, self._meter, self.state, self.expected)
+            stream = _Stream(call, self._spool, self._meter, self.state, self.expected, self.goodput, self._strangers)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(stream.receive())
                 tasks.create_task(stream.send())
                 tasks.create_task(stream.answer_layers())
         finally:
-            self.state.up = False
+            if self.state.up:
+                self.state.up, self.state.since = False, time.monotonic()
             self.state.in_flight = {}
+            self.goodput.broken()
             self._meter.link(up=False)
             call.cancel()
 
     def _welcomed(self, welcome: pb.Welcome) -> None:
         self.state = LinkState(True, "", welcome.window, welcome.max_payload_bytes)
+        self.goodput.hint = 0
         self._meter.link(up=True)
         log.info("link up", window=welcome.window, queued=self._spool.stats.queued, bundle=welcome.bundle_digest[:12])
         self.on_bundle(welcome.bundle_digest)
@@ -160,12 +208,16 @@ class _Stream:
         meter: Meter,
         state: LinkState,
         expected: "dict[str, asyncio.Future[Outcome]]",
+        goodput: Goodput,
+        strangers: Strangers,
     ) -> None:
         self._call = call
         self._spool = spool
         self._meter = meter
         self._state = state
         self._expected = expected
+        self._goodput = goodput
+        self._strangers = strangers
         self._seq = 0
         """Everything up to here was read from the spool."""
         self._ahead: deque[Pending] = deque()
@@ -208,6 +260,7 @@ class _Stream:
         if not self._spool.claims.send(frame.seq):
             return  # it waited here for a credit until the spool's sweep found it too old
         self._state.in_flight[frame.seq] = frame
+        self._goodput.sent(frame.seq, len(frame.payload), time.monotonic())
         await self._write(pb.IngestRequest(packet=self._packet(frame, now)))
         self._meter.sent(len(frame.payload))
 
@@ -244,6 +297,7 @@ class _Stream:
             "nack": self._nacked,
             "credit": self._credited,
             "layer_request": self._layer_requested,
+            "rate_hint": self._rate_hinted,
         }
         while (message := await self._call.read()) is not grpc.aio.EOF:
             self._meter.received(message.ByteSize())
@@ -257,6 +311,7 @@ class _Stream:
     def _acked(self, ack: pb.Ack) -> None:
         if (frame := self._state.in_flight.get(ack.seq)) is None:
             return
+        self._goodput.acked(frame.seq, time.monotonic(), ack.held_ms / 1e3)
         self._meter.acked(frame.accepted_us)
         found = tuple(Detection(d.label, d.score, (d.x1, d.y1, d.x2, d.y2)) for d in ack.detections)
         self._end(frame, "done", outcome=Outcome(found))
@@ -264,7 +319,9 @@ class _Stream:
     def _nacked(self, nack: pb.Nack) -> None:
         if (frame := self._state.in_flight.get(nack.seq)) is None:
             return
-        if nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE:
+        self._goodput.acked(frame.seq, time.monotonic())
+        unknown = nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE
+        if unknown and not self._strangers.over(nack.detail[:500], time.monotonic()):
             # Of a cloud that is being upgraded, not of the frame: it stays in the spool.
             self._state.in_flight.pop(frame.seq)
             self._spool.claims.give_back(frame.seq)
@@ -289,6 +346,9 @@ class _Stream:
         if waiter is not None and not waiter.done():
             waiter.set_result(outcome or Outcome(refusal=f"{state}: {reason}{': ' if detail else ''}{detail}"))
 
+    def _rate_hinted(self, hint: pb.RateHint) -> None:
+        self._goodput.hint = hint.bytes_per_second
+
     def _credited(self, credit: pb.Credit) -> None:
         self._state.window = credit.window
         self._returned.set()
@@ -309,6 +369,7 @@ class _Stream:
             reply = await self._reply(request)
             self._meter.sent(len(reply.payload))
             await self._write(pb.IngestRequest(layer_reply=reply))
+            self._goodput.resumed(time.monotonic())
 
     async def _reply(self, request: pb.LayerRequest) -> pb.LayerReply:
         if request.layer != "full":

@@ -1,7 +1,5 @@
 """`midstream`: one command for everything. Each subcommand imports its part only when it runs."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -11,6 +9,8 @@ from rich.markup import escape
 
 from common.errors import MidstreamError
 from midstream import __version__
+from midstream.bundle_commands import bundle_app
+from midstream.parts import part
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Split inference with a codec in the middle: kilobytes of features from the edge, "
     "detections in the cloud, pixels on demand.",
 )
-bundle_app = typer.Typer(no_args_is_help=True, help="Look at, verify and build bundles.")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: every number in the documentation comes from here.")
 train_app = typer.Typer(no_args_is_help=True, help="Train what ships in the bundles.")
 app.add_typer(bundle_app, name="bundle")
@@ -32,24 +31,6 @@ Json = Annotated[Optional[Path], typer.Option("--json", help="Also write the fig
 Quick = Annotated[bool, typer.Option("--quick", help="Under a minute, with less precision.")]
 EdgeUrl = Annotated[str, typer.Option("--edge", envvar="MIDSTREAM_EDGE_URL", help="Where the edge's HTTP API is.")]
 CloudUrl = Annotated[str, typer.Option("--cloud", envvar="MIDSTREAM_CLOUD_URL", help="Where the cloud's HTTP API is.")]
-
-
-class MissingPartError(MidstreamError):
-    """This installation lacks what the command needs."""
-
-
-@contextlib.contextmanager
-def part(extra: str) -> Iterator[None]:
-    """Import and run inside this: a package that is not installed becomes a sentence naming the extra to install."""
-    try:
-        yield
-    except ModuleNotFoundError as e:
-        if (e.name or "").partition(".")[0] in ("bench", "cloud", "common", "edge", "midstream", "train"):
-            raise
-        raise MissingPartError(
-            f"this command needs the package {e.name!r}, which is not installed here. "
-            f"Install the part it belongs to: pip install 'midstream[{extra}]'"
-        ) from e
 
 
 def main() -> None:
@@ -144,35 +125,6 @@ def results(
         raise typer.Exit(it.run(cloud, camera, label, min_score, limit, jsonl))
 
 
-@bundle_app.command("show")
-def bundle_show(path: Annotated[Path, typer.Argument(help="A bundle's folder.")]) -> None:
-    """Verify a bundle and print what it is."""
-    from midstream import bundles as it
-
-    it.show(path)
-
-
-@bundle_app.command("verify")
-def bundle_verify(path: Annotated[Path, typer.Argument(help="A bundle's folder.")]) -> None:
-    """Check every file against the manifest; exit code 2 if one differs."""
-    from midstream import bundles as it
-
-    it.verify(path)
-
-
-@bundle_app.command("build")
-def bundle_build(
-    export: Annotated[Path, typer.Argument(help="What `midstream train detector` exported.")],
-    out: Annotated[Path, typer.Option(help="Folder that gets the bundle's folder.")] = Path("bundles"),
-    quick: Quick = False,
-) -> None:
-    """Make a bundle of an exported detector: calibrate, measure the operating points, write, verify."""
-    with part("train,bench"):
-        from train import bundle as it
-
-        it.build(export, out, quick=quick)
-
-
 @bench_app.command("codec")
 def bench_codec(json: Json = None, quick: Quick = False) -> None:
     """Bits and speed of the feature codec beside general coders, on the same data in the same run."""
@@ -180,6 +132,28 @@ def bench_codec(json: Json = None, quick: Quick = False) -> None:
         from bench import codec as it
 
         it.run(quick=quick, json_path=json)
+
+
+@bench_app.command("accuracy")
+def bench_accuracy(
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: the shipped one.")] = None,
+    coco: Annotated[Path | None, typer.Option(help="Photos and boxes as COCO's JSON; default: the 128 of val.")] = None,
+    frames: Annotated[
+        Path | None, typer.Option(help="A folder of pictures or a video instead: agreement only.")
+    ] = None,
+    codecs: Annotated[
+        str | None, typer.Option(help="Of the rivals only these, with commas: mosaic,jpeg,av1/network")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="At most this many photos.", min=1)] = None,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw bytes over agreement to this PNG.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write this bundle's section of docs/results.md.")] = False,
+) -> None:
+    """Accuracy against bytes: the bundle's codec, the papers', HEVC of the features, and coded pictures."""
+    with part("bench"):
+        from bench import accuracy as it
+
+        it.run(bundle, coco, frames, codecs.split(",") if codecs else None, images, json, plot, docs)
 
 
 @bench_app.command("detector")

@@ -2,7 +2,7 @@
 
 Batch norms are folded and weights are stored in half precision behind a Cast to float32, which ONNX Runtime
 computes once at load: half the bytes, the arithmetic unchanged. `Halves` holds the very weights that are
-stored, so that the files can be checked against it. The bundle itself is made by `train.bundle`.
+stored, so that the files can be checked against it. The bundle itself is made by `train.bundles`.
 """
 
 import copy

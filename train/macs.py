@@ -1,6 +1,7 @@
 """Multiply-adds of an ONNX graph: what the split costs on either side."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +9,34 @@ import onnx
 import onnxruntime
 
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
+COUNTED = ("Conv", "Gemm", "MatMul")
+
+Shapes = dict[str, tuple[int, ...]]
 
 
-def multiply_adds(path: Path) -> int:
-    """Multiply-adds of one input (a batch of 1) through the convolutions and matrix products of an ONNX file."""
-    model = onnx.load(str(path))
-    nodes = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm", "MatMul")]
-    shapes = _shapes(model, {name for n in nodes for name in (*n.input[:2], n.output[0])})
-    return sum(_node(node, shapes) for node in nodes)
+def multiply_adds(network: Path | onnx.ModelProto) -> int:
+    """Multiply-adds of one input (a batch of 1) through the convolutions and matrix products of a network."""
+    model = onnx.load(str(network)) if isinstance(network, Path) else network
+    nodes = [n for n in model.graph.node if n.op_type in COUNTED]
+    return of_nodes(nodes, tensor_shapes(model, {name for n in nodes for name in (*n.input[:2], n.output[0])}))
 
 
-def _shapes(model: onnx.ModelProto, names: set[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes of these tensors, found by running the graph once: inference gives up at dynamic batches."""
+def of_nodes(nodes: Iterable[onnx.NodeProto], shapes: Shapes) -> int:
+    """Multiply-adds of these nodes, given the shapes of their tensors."""
+    return sum(_node(node, shapes) for node in nodes if node.op_type in COUNTED)
+
+
+def tensor_shapes(model: onnx.ModelProto, names: set[str] | None = None) -> Shapes:
+    """The shapes of these tensors (None: of all), found by one run: inference gives up at dynamic batches."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
     known = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    wanted = names if names is not None else {name for node in model.graph.node for name in node.output if name}
     ours = {o.name for o in (*model.graph.output, *model.graph.input)}
-    model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in sorted(names - known.keys() - ours))
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    shown.graph.output.extend(onnx.ValueInfoProto(name=n) for n in sorted(wanted - known.keys() - ours))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feed = {
         i.name: np.zeros([d if isinstance(d, int) else 1 for d in i.shape], TYPES[i.type]) for i in session.get_inputs()
     }
@@ -32,7 +45,7 @@ def _shapes(model: onnx.ModelProto, names: set[str]) -> dict[str, tuple[int, ...
     return known | found | {name: value.shape for name, value in feed.items()}
 
 
-def _node(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+def _node(node: onnx.NodeProto, shapes: Shapes) -> int:
     output = math.prod(shapes[node.output[0]])
     if node.op_type == "Conv":  # each output value sums one filter: weights [out, in / groups, kh, kw]
         return output * math.prod(shapes[node.input[1]][1:])

@@ -59,5 +59,6 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
         "description": m.description,
         "detector": m.detector.name,
         "labels": len(m.detector.labels),
+        "modes": m.modes,
         "operating_points": [point.model_dump() for point in m.operating_points],
     }

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from cloud.api import shapes
 from cloud.api.problems import invalid, unavailable
 from cloud.api.query import KNOWN_ONLY
+from cloud.api.shapes import Shapes
 from cloud.hub import Hub
 from cloud.store import Record
 
@@ -16,7 +16,7 @@ HEARTBEAT_SECONDS = 15.0
 _MAX_LISTENERS = 200
 
 
-def render(row: Record) -> bytes:
+def render(shapes: Shapes, row: Record) -> bytes:
     """One result as an event: rendered once, sent to everybody."""
     return format_sse_event(event="result", id=str(row.number), data_str=shapes.result(row))
 

@@ -6,16 +6,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from cloud.api import shapes
 from cloud.api.query import KNOWN_ONLY, Filtered
 from cloud.api.results import shown
+from cloud.api.shapes import Shapes, timestamp
 from cloud.registry import Registry
 from cloud.store import Filters, Record, Store, to_json
 
 _CHUNK = 64 * 1024
 
 
-def router(store: Store, registry: Registry) -> APIRouter:
+def router(store: Store, registry: Registry, shapes: Shapes) -> APIRouter:
     """The route."""
     routes = APIRouter(tags=["results"])
 
@@ -27,7 +27,7 @@ def router(store: Store, registry: Registry) -> APIRouter:
         """All results that match and are stored by now, oldest first."""
         upto = store.last_number
         if format == "jsonl":
-            return _download(_jsonl(store, filters, upto), "application/jsonl", "results.jsonl")
+            return _download(_jsonl(store, shapes, filters, upto), "application/jsonl", "results.jsonl")
         return _download(_coco(store, registry, filters, upto), "application/json", "results.coco.json")
 
     return routes
@@ -51,9 +51,9 @@ async def _chunks(pieces: AsyncIterator[str]) -> AsyncIterator[bytes]:
     yield "".join(held).encode()
 
 
-async def _jsonl(store: Store, filters: Filters, upto: int) -> AsyncIterator[str]:
+async def _jsonl(store: Store, shapes: Shapes, filters: Filters, upto: int) -> AsyncIterator[str]:
     async for row in store.every(filters, upto):
-        yield shown(row, filters) + "\n"
+        yield shown(shapes, row, filters) + "\n"
 
 
 async def _coco(store: Store, registry: Registry, filters: Filters, upto: int) -> AsyncIterator[str]:
@@ -81,7 +81,7 @@ def _image(row: Record) -> dict[str, Any]:
         "file_name": f"{row.id}.jpg",
         "width": row.width,
         "height": row.height,
-        "date_captured": shapes.timestamp(row.captured_us),
+        "date_captured": timestamp(row.captured_us),
         "coco_url": f"/v1/frames/{row.id}/image",
         "frame_id": row.id,
         "camera": row.camera,

@@ -5,18 +5,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from cloud.api import shapes
 from cloud.api.problems import not_found
 from cloud.api.query import KNOWN_ONLY, Fields, Filtered, Order, decode_cursor, encode_cursor
+from cloud.api.shapes import Cameras, Page, Result, Shapes, page
 from cloud.links import Links
 from cloud.store import Filters, Record, Store, to_json
 
 
-def router(store: Store, links: Links) -> APIRouter:
+def router(store: Store, links: Links, shapes: Shapes) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["results"])
 
-    @routes.get("/v1/results", response_model=shapes.Page, dependencies=[KNOWN_ONLY])
+    @routes.get("/v1/results", response_model=Page, dependencies=[KNOWN_ONLY])
     async def results(
         request: Request,
         filters: Filtered,
@@ -30,15 +30,15 @@ def router(store: Store, links: Links) -> APIRouter:
         rows = await store.results(filters, limit, newest_first=order == "desc", past=past)
         following = encode_cursor(order, rows[-1].number) if len(rows) == limit else None
         headers = {"Link": _next(request, following)} if following else None
-        return json_response(shapes.page((shown(row, filters, fields) for row in rows), following), headers)
+        return json_response(page((shown(shapes, row, filters, fields) for row in rows), following), headers)
 
-    @routes.get("/v1/results/{id}", response_model=shapes.Result)
-    @routes.get("/v1/frames/{id}", response_model=shapes.Result)
+    @routes.get("/v1/results/{id}", response_model=Result)
+    @routes.get("/v1/frames/{id}", response_model=Result)
     async def result(id: str, fields: Fields) -> Response:  # noqa: A002 - the name in the path
         """The result of one frame."""
-        return json_response(shown(await find(store, id), Filters(), fields))
+        return json_response(shown(shapes, await find(store, id), Filters(), fields))
 
-    @routes.get("/v1/cameras", response_model=shapes.Cameras, dependencies=[KNOWN_ONLY])
+    @routes.get("/v1/cameras", response_model=Cameras, dependencies=[KNOWN_ONLY])
     async def cameras() -> Response:
         """All cameras that ever sent a frame, each with its newest result."""
         states = await store.cameras()
@@ -56,7 +56,7 @@ async def find(store: Store, frame_id: str) -> Record:
     return row
 
 
-def shown(row: Record, filters: Filters, fields: list[str] | None = None) -> str:
+def shown(shapes: Shapes, row: Record, filters: Filters, fields: list[str] | None = None) -> str:
     """A result as asked for: the detections that match, the fields that are wanted."""
     if filters.labels or filters.min_score is not None:
         row = replace(row, detections=to_json([d for d in row.found() if filters.matches(d)]))

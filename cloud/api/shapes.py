@@ -5,10 +5,14 @@ JSON is put together from pieces of text, because the largest piece, the detecti
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from pydantic import BaseModel, Field
 
+from cloud.registry import Registry
 from cloud.store import Camera, Record, to_json
+from common.curve import expected_agreement
+from common.types import Mode
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -45,8 +49,11 @@ class Result(BaseModel):
     bytes: Bytes
     bundle: str
     codec: str
-    quality: int
-    provenance: str
+    quality: int = Field(description="on the scale of what travelled: features, picture or detections")
+    provenance: Mode = Field(description="which part of the network ran where")
+    expected_agreement: float | None = Field(
+        description="AP50 against the uncoded network's own detections, as measured for the bundle; null if not"
+    )
     timing: dict[str, float]
 
 
@@ -84,9 +91,41 @@ def timestamp(us: int) -> str:
     return (EPOCH + timedelta(microseconds=us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def result(row: Record, fields: Iterable[str] | None = None) -> str:
-    """A row as JSON, with these fields only. No string in it needs escaping: all were checked when they came in."""
-    whole = {
+class Shapes:
+    """Needs the bundles for what they promise of a result; of a bundle that is held no more nothing is known."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._expected = lru_cache(maxsize=4096)(self._look_up)
+
+    def result(self, row: Record, fields: Iterable[str] | None = None) -> str:
+        """A row as JSON, with these fields only."""
+        whole = _columns(row) | {"expected_agreement": self._expected(row.bundle, row.provenance, row.quality)}
+        return _members(whole if fields is None else {name: whole[name] for name in fields})
+
+    def camera(self, state: Camera, *, online: bool) -> str:
+        """A camera as JSON."""
+        return _members(
+            {
+                "camera": f'"{state.camera}"',
+                "edge": f'"{state.edge}"',
+                "frames": str(state.frames),
+                "bytes_mean": f"{state.coded_bytes / state.frames:.1f}",
+                "first_seen": f'"{timestamp(state.first_us)}"',
+                "last_seen": f'"{timestamp(state.last_us)}"',
+                "online": "true" if online else "false",
+                "last_result": self.result(state.last) if state.last else "null",
+            }
+        )
+
+    def _look_up(self, digest: str, provenance: str, quality: int) -> str:
+        bundle = self._registry.get(digest)
+        return to_json(bundle and expected_agreement(bundle.manifest, Mode(provenance), quality))
+
+
+def _columns(row: Record) -> dict[str, str]:
+    """The members that are columns. No string in it needs escaping: all were checked when they came in."""
+    return {
         "id": f'"{row.id}"',
         "number": str(row.number),
         "camera": f'"{row.camera}"',
@@ -105,28 +144,11 @@ def result(row: Record, fields: Iterable[str] | None = None) -> str:
         "provenance": f'"{row.provenance}"',
         "timing": row.timing,
     }
-    return _members(whole if fields is None else {name: whole[name] for name in fields})
 
 
 def page(results: Iterable[str], following: str | None) -> str:
     """Results and the cursor of those that follow."""
     return _members({"results": f"[{','.join(results)}]", "next": to_json(following)})
-
-
-def camera(state: Camera, *, online: bool) -> str:
-    """A camera as JSON."""
-    return _members(
-        {
-            "camera": f'"{state.camera}"',
-            "edge": f'"{state.edge}"',
-            "frames": str(state.frames),
-            "bytes_mean": f"{state.coded_bytes / state.frames:.1f}",
-            "first_seen": f'"{timestamp(state.first_us)}"',
-            "last_seen": f'"{timestamp(state.last_us)}"',
-            "online": "true" if online else "false",
-            "last_result": result(state.last) if state.last else "null",
-        }
-    )
 
 
 def _members(members: dict[str, str]) -> str:

@@ -2,13 +2,28 @@
 
 import {now} from "./clock.js";
 import {DetectionList} from "./detection-list.js";
-import {ago, bytes, milliseconds, share} from "./format.js";
+import {ago, bytes, milliseconds, score, share} from "./format.js";
 import {History, latency} from "./history.js";
 import {Meter} from "./meter.js";
 import {parts, say} from "./parts.js";
 import {repaint} from "./repaint.js";
 import {Viewer} from "./viewer.js";
 import {Waterfall} from "./waterfall.js";
+
+// What travels in each mode, in words.
+const MODES = {
+  split: "The edge sends features; the cloud finishes the network.",
+  image: "The edge sends a small picture; the cloud runs the whole network.",
+  edge: "The edge runs the whole network and sends what it found.",
+};
+
+// Detections made at the edge have no quality, and nothing to agree with but themselves.
+function point({provenance, quality, expected_agreement: expected}) {
+  if (provenance === "edge") return "edge · the whole network runs there";
+  const words = [provenance, `quality ${quality}`];
+  if (Number.isFinite(expected)) words.push(`agreement ${score(expected)} expected`);
+  return words.join(" · ");
+}
 
 const template = document.getElementById("camera-card");
 
@@ -79,7 +94,9 @@ export class CameraCard {
     lamp.dataset.online = this.#online;
     say(seen, `${this.#online ? "" : "offline, "}${ago(now() - Date.parse(latest.stored_at))}`);
     this.#measure(latest);
-    this.waterfall.show(result.timing);
+    say(this.parts.point, point(latest));
+    this.parts.point.title = MODES[latest.provenance] ?? "";
+    this.waterfall.show(result.timing, result.provenance);
     const {detections} = this.viewer;
     this.found.show(detections, result.detections.length - detections.length);
     this.viewer.describe();

@@ -11,7 +11,10 @@ const darkness = matchMedia("(prefers-color-scheme: dark)");
 // What the strip under the frame says. live: follows the camera; held: one frame, boxes only; asking: its picture is
 // on the way; shown: it is here; refused: it will not come.
 const NOTES = {
-  live: () => "Boxes only: the picture stayed at the edge.",
+  live: ({live}) =>
+    live?.provenance === "image"
+      ? "Boxes only: the small picture they were found in was not kept."
+      : "Boxes only: the picture stayed at the edge.",
   held: ({held}) => `${named(held)}, boxes only.`,
   asking: ({held}) => `${named(held)}. Asking its edge for the picture …`,
   shown: ({held, fetched}) => `${named(held)}. ${bytes(fetched)} of pixels fetched to look at it.`,
@@ -119,7 +122,7 @@ export class Viewer {
   #turn(state, facts = {}) {
     this.state = state;
     const {show, release, picture: image, note} = this.parts;
-    say(note, NOTES[state]({held: this.held, ...facts}));
+    say(note, NOTES[state]({held: this.held, live: this.#live, ...facts}));
     note.title = facts.problem?.message ?? "";
     note.closest(".view").dataset.state = state;
     const focused = document.activeElement === show;
@@ -135,6 +138,7 @@ export class Viewer {
 
   draw() {
     if (!this.result) return;
+    if (this.state === "live") say(this.parts.note, NOTES.live({live: this.#live}));
     const {detections, result: {width, height}} = this;
     const {canvas, frame, nothing} = this.parts;
     frame.style.setProperty("--ratio", width / height);

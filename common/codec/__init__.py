@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from common.codec.container import Container, Kind, Layer, Limits, pack, unpack
 from common.codec.lightweight import Lightweight
+from common.codec.lightweight_rans import LightweightRans
+from common.codec.transform import Transform
 from common.codec.window import Window
 
 Features = NDArray[np.float32]
@@ -61,7 +63,7 @@ class Codec(Protocol):
         ...
 
 
-CODECS: dict[str, type[Codec]] = {Lightweight.name: Lightweight}
+CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (Lightweight, LightweightRans, Transform)}
 
 __all__ = [
     "CODECS",
@@ -71,7 +73,9 @@ __all__ = [
     "Kind",
     "Layer",
     "Lightweight",
+    "LightweightRans",
     "Limits",
+    "Transform",
     "Window",
     "pack",
     "unpack",

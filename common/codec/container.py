@@ -1,15 +1,17 @@
-"""One frame as bytes: a header, a table of layers, the layers. It knows nothing of what is inside a layer.
+"""One frame as bytes: a header, the layers. It knows nothing of what is inside a layer.
 
-     0         2     3     4                 12    13    14        16      18       20
-    +---------+-----+-----+-----------------+-----+-----+---------+-------+--------+
-    | "Ms"    | ver | flg | bundle          | cdc | n   | quality | width | height |
-    +---------+-----+-----+-----------------+-----+-----+---------+-------+--------+
-    | kind | length (24)  | CRC32C of layer |   n times, 8 bytes each
-    +------+--------------+-----------------+
-    | CRC32C of all above | layer | layer ...
-    +---------------------+-------+-------
+     0         2     3     4              8         10      12       14
+    +---------+-----+-----+--------------+---------+-------+--------+-----------------------+
+    | "Ms"    | v n | k c | bundle       | quality | width | height | CRC32C of all but it  |
+    +------+--+-----+-----+--------------+---------+-------+--------+-----------------------+
+    | kind | length |  n - 1 times, 4 bytes each
+    +------+-------++------+----
+    | kind | layer | layer | ...
+    +------+-------+-------+----
 
-Integers are big-endian. docs/bitstream.md, "Container", lists the same fields in the same order.
+One byte holds version and number of layers, the next keyframe flag and codec. Most frames have one layer, so its
+length is not written: the last layer reaches to the end. Integers are big-endian. docs/bitstream.md, "Container",
+lists the same fields in the same order.
 """
 
 from dataclasses import dataclass
@@ -21,12 +23,15 @@ from common.codec import _kernel
 from common.errors import BitstreamError
 
 MAGIC = b"Ms"
-VERSION = 1
-KEYFRAME = 1
+VERSION = 2
+KEYFRAME = 0x80
+PREFIX_BYTES = 4
+"""How much of a bundle's digest a container carries: enough to tell apart the bundles that one cloud holds."""
 
-HEADER = Struct(">2sBB8sBBHHH")
-ENTRY = Struct(">II")  # kind << 24 | length, checksum
+HEADER = Struct(">2sBB4sHHH")
 CHECKSUM = Struct(">I")
+ENTRY = Struct(">I")  # kind << 24 | length
+TABLE = HEADER.size + CHECKSUM.size  # where the entries begin
 
 
 class Kind(IntEnum):
@@ -48,7 +53,7 @@ class Layer:
 class Container:
     """One frame. `width` and `height` are those of the picture that the edge saw, in pixels."""
 
-    bundle: bytes  # the first 8 bytes of the bundle's digest
+    bundle: bytes  # the first PREFIX_BYTES of the bundle's digest
     codec: int
     quality: int
     width: int
@@ -77,8 +82,8 @@ def crc32c(data: bytes) -> int:
 
 
 def header_size(layers: int) -> int:
-    """Every byte of a container that is not a layer: 32 for one layer."""
-    return HEADER.size + layers * ENTRY.size + CHECKSUM.size
+    """Every byte of a container that is not a layer: 19 for one layer."""
+    return TABLE + (layers - 1) * ENTRY.size + 1
 
 
 def pack(container: Container) -> bytes:
@@ -86,23 +91,23 @@ def pack(container: Container) -> bytes:
     c = container
     kinds = [layer.kind for layer in c.layers]
     fits = (
-        len(c.bundle) == 8
-        and 0 <= c.codec < 256
+        len(c.bundle) == PREFIX_BYTES
+        and 0 <= c.codec < 128
         and 0 <= c.quality < 1 << 16
         and 0 < c.width < 1 << 16
         and 0 < c.height < 1 << 16
-        and 0 < len(kinds) < 256
+        and 0 < len(kinds) <= 16
         and all(0 <= kind < 256 for kind in kinds)
         and all(low < high for low, high in pairwise(kinds))
         and all(len(layer.payload) < 1 << 24 for layer in c.layers)
     )
     if not fits:
         raise ValueError(f"container: a field is outside its range: {c!r:.300}")
-    flags = KEYFRAME if c.keyframe else 0
-    head = HEADER.pack(MAGIC, VERSION, flags, c.bundle, c.codec, len(kinds), c.quality, c.width, c.height)
-    table = [ENTRY.pack(layer.kind << 24 | len(layer.payload), _kernel.crc32c(layer.payload)) for layer in c.layers]
-    head += b"".join(table)
-    return b"".join([head, CHECKSUM.pack(_kernel.crc32c(head)), *(layer.payload for layer in c.layers)])
+    counts, flags = VERSION << 4 | len(kinds) - 1, KEYFRAME if c.keyframe else 0
+    head = HEADER.pack(MAGIC, counts, flags | c.codec, c.bundle, c.quality, c.width, c.height)
+    table = [ENTRY.pack(layer.kind << 24 | len(layer.payload)) for layer in c.layers[:-1]]
+    body = b"".join([*table, bytes(kinds[-1:]), *(layer.payload for layer in c.layers)])
+    return b"".join([head, CHECKSUM.pack(_kernel.crc32c(body, _kernel.crc32c(head))), body])
 
 
 LIMITS = Limits()
@@ -112,36 +117,33 @@ def unpack(data: bytes, limits: Limits = LIMITS) -> Container:
     """Validate everything, then build. Whatever is wrong is a BitstreamError that names the field."""
     check(len(data) >= header_size(1), "size", f"at least {header_size(1)} bytes", len(data))
     check(len(data) <= limits.max_bytes, "size", f"at most {limits.max_bytes} bytes", len(data))
-    magic, version, flags, bundle, codec, count, quality, width, height = HEADER.unpack_from(data)
+    magic, counts, flags, bundle, quality, width, height = HEADER.unpack_from(data)
     check(magic == MAGIC, "magic", MAGIC, magic)
-    check(version == VERSION, "version", VERSION, version)
-    check(1 <= count <= limits.max_layers, "layers", f"1..{limits.max_layers}", count)
-    start = header_size(count)
-    check(len(data) >= start, "size", f"at least {start} bytes", len(data))
-    (checksum,) = CHECKSUM.unpack_from(data, start - CHECKSUM.size)
-    actual = _kernel.crc32c(data[: start - CHECKSUM.size])
-    check(checksum == actual, "header checksum", f"{actual:08x}", f"{checksum:08x}")
-    check(flags & ~KEYFRAME == 0, "flags", "reserved bits 0", flags)
+    check(counts >> 4 == VERSION, "version", VERSION, counts >> 4)
+    (checksum,) = CHECKSUM.unpack_from(data, HEADER.size)
+    actual = _kernel.crc32c(memoryview(data)[TABLE:], _kernel.crc32c(data[: HEADER.size]))
+    check(checksum == actual, "checksum", f"{actual:08x}", f"{checksum:08x}")
+    count = (counts & 15) + 1
+    check(count <= limits.max_layers, "layers", f"1..{limits.max_layers}", count)
+    check(len(data) >= header_size(count), "size", f"at least {header_size(count)} bytes", len(data))
     check(width > 0, "width", "1..65535", width)
     check(height > 0, "height", "1..65535", height)
     check(width * height <= limits.max_elements, "picture", f"at most {limits.max_elements} pixels", width * height)
-    layers = read_layers(data, count, start)
-    return Container(bundle, codec, quality, width, height, layers, bool(flags & KEYFRAME))
+    layers = read_layers(data, count)
+    return Container(bundle, flags & ~KEYFRAME, quality, width, height, layers, bool(flags & KEYFRAME))
 
 
-def read_layers(data: bytes, count: int, start: int) -> list[Layer]:
-    """The table's lengths must add up to the data before any layer is cut out of it."""
-    table = [ENTRY.unpack_from(data, HEADER.size + i * ENTRY.size) for i in range(count)]
-    kinds = [entry >> 24 for entry, _ in table]
-    sizes = [entry & 0xFFFFFF for entry, _ in table]
+def read_layers(data: bytes, count: int) -> list[Layer]:
+    """The table's lengths must fit the data before any layer is cut out of it; the last layer is what is left."""
+    table = [ENTRY.unpack_from(data, TABLE + i * ENTRY.size)[0] for i in range(count - 1)]
+    start = header_size(count)
+    kinds = [*(entry >> 24 for entry in table), data[start - 1]]
+    sizes = [entry & 0xFFFFFF for entry in table]
     check(all(low < high for low, high in pairwise(kinds)), "layer kinds", "strictly increasing", kinds)
-    check(start + sum(sizes) == len(data), "size", f"{start + sum(sizes)} bytes", len(data))
+    check(start + sum(sizes) <= len(data), "size", f"at least {start + sum(sizes)} bytes", len(data))
     layers = []
-    for kind, size, (_, checksum) in zip(kinds, sizes, table, strict=True):
-        payload = bytes(data[start : start + size])
-        actual = _kernel.crc32c(payload)
-        check(checksum == actual, f"checksum of layer {kind}", f"{actual:08x}", f"{checksum:08x}")
-        layers.append(Layer(kind, payload))
+    for kind, size in zip(kinds, [*sizes, len(data) - start - sum(sizes)], strict=True):
+        layers.append(Layer(kind, bytes(data[start : start + size])))
         start += size
     return layers
 

@@ -13,29 +13,12 @@
  *
  * docs/bitstream.md is the normative text; cabac.py, quantise.py and container.py are the reference.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "kernel.h"
+
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Vector loops are compiled for wider registers too, and chosen when the module is loaded. They are the same
- * IEEE and integer operations in the same order: no result depends on which one runs. */
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12
-#define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define WIDE
-#endif
-
-#if defined(__GNUC__)
-#define RARELY(condition) __builtin_expect(!!(condition), 0)
-#define INLINE static inline __attribute__((always_inline))
-#define APART static __attribute__((noinline))
-#else
-#define RARELY(condition) (condition)
-#define INLINE static inline
-#define APART static
-#endif
 
 /* ---- CRC32C (Castagnoli, reflected 0x82F63B78), eight bytes a step --------------------------------------- */
 
@@ -80,6 +63,59 @@ WIDE static void quantise(const float *restrict x, uint8_t *restrict q, size_t n
         v = v > c_max ? c_max : v;
         v = (v - c_min) * scale;
         q[i] = (uint8_t)(int32_t)(v + 0.5f);
+    }
+}
+
+/* The level of a feature is how many thresholds it reaches. All features are compared with 3, 7 or 15 thresholds at a
+ * time, without a branch; those that a table does not have are NaN, which nothing reaches. They are counted in floats
+ * because compilers count integers in bytes here, and then pack the outcome of every comparison into bytes first. */
+enum { MOST = 15 };
+
+INLINE void count_reached(const float *restrict x, uint8_t *restrict q, size_t n, const float *thresholds, int count,
+                          int more)
+{
+    float t[MOST];
+    for (int k = 0; k < count; k++)
+        t[k] = thresholds[k];
+    for (size_t i = 0; i < n; i++) {
+        float v = x[i] == x[i] ? x[i] : 0.0f;
+        float reached = more ? q[i] : 0.0f;
+        for (int k = 0; k < count; k++)
+            reached += v >= t[k] ? 1.0f : 0.0f;
+        q[i] = (uint8_t)(int32_t)reached;
+    }
+}
+
+WIDE static void count_3(const float *restrict x, uint8_t *restrict q, size_t n, const float *thresholds)
+{
+    count_reached(x, q, n, thresholds, 3, 0);
+}
+
+WIDE static void count_7(const float *restrict x, uint8_t *restrict q, size_t n, const float *thresholds)
+{
+    count_reached(x, q, n, thresholds, 7, 0);
+}
+
+WIDE static void count_15(const float *restrict x, uint8_t *restrict q, size_t n, const float *thresholds)
+{
+    count_reached(x, q, n, thresholds, 15, 0);
+}
+
+WIDE static void count_15_more(const float *restrict x, uint8_t *restrict q, size_t n, const float *thresholds)
+{
+    count_reached(x, q, n, thresholds, 15, 1);
+}
+
+static void quantise_by(const float *restrict x, uint8_t *restrict q, size_t n, const float *thresholds, int count)
+{
+    for (int done = 0; done < count; done += MOST) {
+        float part[MOST];
+        for (int k = 0; k < MOST; k++)
+            part[k] = done + k < count ? thresholds[done + k] : NAN;
+        if (done)
+            count_15_more(x, q, n, part);
+        else
+            (count <= 3 ? count_3 : count <= 7 ? count_7 : count_15)(x, q, n, part);
     }
 }
 
@@ -574,6 +610,26 @@ static PyObject *py_quantise(PyObject *self, PyObject *args)
     return none_or_error(ok);
 }
 
+static PyObject *py_quantise_by(PyObject *self, PyObject *args)
+{
+    Py_buffer x, q, thresholds;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*w*y*", &x, &q, &thresholds))
+        return NULL;
+    Py_ssize_t count = thresholds.len / 4;
+    int ok = check_levels((int)(count < 256 ? count : 256) + 1) && check_floats("thresholds", &thresholds, count) &&
+             check_floats("x", &x, q.len);
+    if (ok) {
+        Py_BEGIN_ALLOW_THREADS
+        quantise_by(x.buf, q.buf, (size_t)q.len, thresholds.buf, (int)count);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&x);
+    PyBuffer_Release(&q);
+    PyBuffer_Release(&thresholds);
+    return none_or_error(ok);
+}
+
 static PyObject *py_dequantise(PyObject *self, PyObject *args)
 {
     Py_buffer q, x, table;
@@ -635,36 +691,6 @@ static PyObject *py_encode(PyObject *self, PyObject *args)
     return result;
 }
 
-static PyObject *encode_float(const Py_buffer *x, float c_min, float c_max, int levels)
-{
-    size_t n = (size_t)x->len / 4;
-    uint8_t *q = malloc(n + 1);
-    if (!q)
-        return PyErr_NoMemory();
-    Py_BEGIN_ALLOW_THREADS
-    quantise(x->buf, q, n, c_min, c_max, (float)(levels - 1) / (c_max - c_min));
-    Py_END_ALLOW_THREADS
-    PyObject *result = encode_levels(q, q, n, levels);
-    free(q);
-    return result;
-}
-
-static PyObject *py_encode_features(PyObject *self, PyObject *args)
-{
-    Py_buffer x;
-    float c_min, c_max;
-    int levels;
-    PyObject *result = NULL;
-    (void)self;
-    if (!PyArg_ParseTuple(args, "y*ffi", &x, &c_min, &c_max, &levels))
-        return NULL;
-    if (check_levels(levels) && check_clip(c_min, c_max) && check_floats("x", &x, x.len / 4) &&
-        check_count(x.len / 4))
-        result = encode_float(&x, c_min, c_max, levels);
-    PyBuffer_Release(&x);
-    return result;
-}
-
 /* Returns whether the payload is one that the encoder writes; -1 if memory ran out. */
 static int decode_levels(const Py_buffer *data, uint8_t *q, size_t n, int levels)
 {
@@ -705,9 +731,9 @@ static PyObject *py_decode(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"crc32c", py_crc32c, METH_VARARGS, "crc32c(data, crc=0) -> int"},
     {"quantise", py_quantise, METH_VARARGS, "quantise(x, q, c_min, c_max, levels): float32 x into uint8 q"},
+    {"quantise_by", py_quantise_by, METH_VARARGS, "quantise_by(x, q, thresholds): float32 x into uint8 q"},
     {"dequantise", py_dequantise, METH_VARARGS, "dequantise(q, x, table): table[q] into float32 x"},
     {"encode", py_encode, METH_VARARGS, "encode(q, levels) -> bytes"},
-    {"encode_features", py_encode_features, METH_VARARGS, "encode_features(x, c_min, c_max, levels) -> bytes"},
     {"decode", py_decode, METH_VARARGS, "decode(data, q, levels) -> bool: whether data is what encode writes"},
     {NULL, NULL, 0, NULL},
 };
@@ -716,8 +742,15 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, "common.codec._kernel", "The codec's inner loops.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
+/* The functions of the other files of this module. */
+static PyMethodDef *const others[] = {rans_methods, neighbours_methods, basis_methods, coefficients_methods};
+
 PyMODINIT_FUNC PyInit__kernel(void)
 {
     crc_init();
-    return PyModule_Create(&module);
+    PyObject *made = PyModule_Create(&module);
+    for (size_t i = 0; made && i < sizeof others / sizeof *others; i++)
+        if (PyModule_AddFunctions(made, others[i]) < 0)
+            Py_CLEAR(made);
+    return made;
 }

@@ -111,14 +111,16 @@ class Packet(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., frame_id: _Optional[str] = ..., camera: _Optional[str] = ..., captured_unix_us: _Optional[int] = ..., accepted_unix_us: _Optional[int] = ..., sent_unix_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., payload: _Optional[bytes] = ..., source_bytes: _Optional[int] = ..., edge_ms: _Optional[_Mapping[str, float]] = ..., want_result: bool = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("seq", "duplicate", "detections")
+    __slots__ = ("seq", "duplicate", "detections", "held_ms")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     DETECTIONS_FIELD_NUMBER: _ClassVar[int]
+    HELD_MS_FIELD_NUMBER: _ClassVar[int]
     seq: int
     duplicate: bool
     detections: _containers.RepeatedCompositeFieldContainer[Detection]
-    def __init__(self, seq: _Optional[int] = ..., duplicate: bool = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ...) -> None: ...
+    held_ms: float
+    def __init__(self, seq: _Optional[int] = ..., duplicate: bool = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., held_ms: _Optional[float] = ...) -> None: ...
 
 class Nack(_message.Message):
     __slots__ = ("seq", "reason", "detail")

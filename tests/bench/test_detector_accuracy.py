@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("faster_coco_eval")
 
-from bench.coco import Photo, agreement, evaluate, letterbox, photos
+from bench.coco import LABELS, Photo, evaluate, letterbox, photos
+from bench.score import Marks, agreement
 from bench.settings import data_root
 from common.geometry import Detections
 
@@ -18,13 +19,13 @@ def scene(count=8):
     for number in range(count):
         corner = rng.uniform(0, 300, (3, 2))
         boxes = np.concatenate((corner, corner + rng.uniform(40, 200, (3, 2))), 1)
-        found.append(Photo(Path(f"{number}.jpg"), 640, 480, boxes, np.array([0, 0, 2])))
+        found.append(Photo(Path(f"{number}.jpg"), 640, 480, Marks(boxes, np.array([0, 0, 2]))))
     return found
 
 
 def seen(photo, shift=0.0, score=0.9):
-    boxes = (photo.boxes + shift).astype(np.float32)
-    return Detections(boxes, np.full(len(boxes), score, np.float32), photo.labels)
+    boxes = (photo.marks.boxes + shift).astype(np.float32)
+    return Detections(boxes, np.full(len(boxes), score, np.float32), photo.marks.labels)
 
 
 def test_finding_everything_is_1_and_nothing_is_0():
@@ -47,10 +48,10 @@ def test_boxes_far_off_do_not_count():
 def test_agreement_asks_for_the_sure_detections_only():
     truth = scene()
     sure = [seen(p) for p in truth]
-    assert agreement(truth, sure, sure) == 1
-    assert agreement(truth, sure, sure[:4] + [seen(p, 300) for p in truth[4:]]) < 0.7
+    assert agreement(sure, sure, len(LABELS)) == 1
+    assert agreement(sure, sure[:4] + [seen(p, 300) for p in truth[4:]], len(LABELS)) < 0.7
     unsure = [seen(p, score=0.2) for p in truth]
-    assert agreement(truth, unsure, sure) == 0
+    assert agreement(unsure, sure, len(LABELS)) == 0
 
 
 def test_letterbox_is_centred_on_grey():

@@ -123,10 +123,10 @@ async def test_what_only_the_decoder_notices_is_refused_too(cloud: Running) -> N
 
 async def test_a_foreign_bundle_is_named(cloud: Running) -> None:
     payload = tiny.payload(cloud.bundle)
-    foreign = tiny.resealed(payload, prefix=b"\x01" * 8)
+    foreign = tiny.resealed(payload, prefix=b"\x01" * 4)
     async with cloud.edge() as edge:
         (nack,) = await edge.deliver(packet(1, foreign))
-    assert nack.reason == wire.NACK_REASON_UNKNOWN_BUNDLE and "01" * 8 in nack.detail
+    assert nack.reason == wire.NACK_REASON_UNKNOWN_BUNDLE and "01" * 4 in nack.detail
 
 
 OUT_OF_RANGE: list[dict[str, object]] = [

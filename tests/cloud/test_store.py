@@ -13,14 +13,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from cloud.frame import Frame, Key, Result
+from cloud.frame import Frame, Key, Origin, Result
 from cloud.store import Filters, Store, StoreError, migrate
 from cloud.store.engine import async_url, connect
 from cloud.store.tables import metadata
 from common.bundle import Bundle
 from common.codec import unpack
 from common.ids import uuid7
-from common.types import Detection
+from common.types import Detection, Mode
 from tests.cloud import tiny
 
 EPOCH = str(uuid.uuid4())
@@ -54,7 +54,7 @@ def result(bundle: Bundle, seq: int, camera: str = "door", edge: str = "e", **fi
         "settle": lambda *_: None,
     } | fields
     found = [Detection("cat", 0.9, (1.0, 2.0, 3.5, 4.0)), Detection("dog", 0.3, (0.0, 0.0, 1.0, 1.0))]
-    return Result(Frame(**values), found, {"back": 2.5}, time.monotonic_ns())  # type: ignore[arg-type]
+    return Result(Frame(**values), Origin(Mode.SPLIT, "lightweight"), found, {"back": 2.5}, time.monotonic_ns())  # type: ignore[arg-type]
 
 
 async def test_what_goes_in_comes_out(store: Store, bundle: Bundle) -> None:

@@ -20,8 +20,8 @@ SHAPE = (2, 4, 4)
 CELL = 80
 
 
-def write(parent: Path, name: str = "tiny", version: str = "1") -> Bundle:
-    """The bundle, in a folder below `parent`."""
+def write(parent: Path, name: str = "tiny", version: str = "1", modes: bool = False) -> Bundle:
+    """The bundle, in a folder below `parent`. With `modes` it has a real front.onnx and allows them all."""
     manifest: dict[str, object] = {
         "name": name,
         "version": version,
@@ -42,6 +42,11 @@ def write(parent: Path, name: str = "tiny", version: str = "1") -> Bundle:
             "clips": {str(LEVELS): [0.0, 1.0]},
         },
     }
+    if modes:
+        point = {"bytes_mean": 50.0, "bytes_p95": 60.0, "agreement_ap50": 0.9, "images": 1}
+        manifest["operating_points"] = [{"quality": LEVELS, **point}]
+        manifest["picture_points"] = [{"quality": q, **point, "agreement_ap50": q / 100} for q in (50, 90)]
+        return bundles.write(parent, manifest, {"back.onnx": ("both", _back()), "front.onnx": ("both", _front())})
     return bundles.write(
         parent, manifest, {"back.onnx": ("cloud", _back()), "front.onnx": ("edge", b"the edge's " * 200_000)}
     )
@@ -60,6 +65,36 @@ def payload(bundle: Bundle, cells: dict[tuple[int, int, int], float] | None = No
 def box(row: int, column: int) -> list[float]:
     """Where a cell is in a picture of 320 x 320."""
     return [column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL]
+
+
+def _front() -> bytes:
+    """A cell's scores are the means of its red and its green."""
+    constants = {"first": np.array([0, 1], np.int64), "full": np.array(1 / 255, np.float32)}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Gather", ["planes", "first"], ["two"], axis=1),
+        helper.make_node("AveragePool", ["two"], ["mean"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
+        helper.make_node("Mul", ["mean", "full"], ["cut"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "front",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 320, 320, 3])],
+        [helper.make_tensor_value_info("cut", TensorProto.FLOAT, ["N", *SHAPE])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def pixels(cells: dict[tuple[int, int, int], float]) -> NDArray[np.uint8]:
+    """A picture [320, 320, 3] in which the network finds these (label, row, column) with these scores."""
+    out = np.zeros((320, 320, 3), np.uint8)
+    for (label, row, column), score in cells.items():
+        out[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL, label] = round(255 * score)
+    return out
 
 
 def _back() -> bytes:

@@ -11,11 +11,30 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import numpy as np
+from numpy.typing import NDArray
 
-from common.codec import Container, Kind, Layer, Lightweight, Limits, _kernel, pack, unpack
-from common.codec.container import HEADER, header_size
-from common.codec.lightweight import HEADER as LAYER_HEADER
+from common.codec import (
+    Codec,
+    Container,
+    Kind,
+    Layer,
+    Lightweight,
+    LightweightRans,
+    Limits,
+    Transform,
+    _kernel,
+    pack,
+    unpack,
+)
+from common.codec.container import HEADER, PREFIX_BYTES, TABLE, header_size
+from common.codec.lightweight import HEADER as HEADER_BY_CLIP
+from common.codec.lightweight import TABLE_HEADER as HEADER_BY_TABLE
+from common.codec.lightweight_rans import calibrate
+from common.codec.quantise import Table
+from common.codec.transform import HEADER as HEADER_OF_TRANSFORM
 from common.errors import BitstreamError
+from tests.codec.transform_samples import bundle
+from tests.codec.transform_vectors import EXACT
 
 LIMITS = Limits(max_bytes=1 << 20)
 LEVELS = [2, 3, 4, 7, 16, 256]
@@ -35,15 +54,37 @@ class Report:
     growth: int = 0
 
 
-def corpus(rng: Random) -> list[tuple[Lightweight, Container]]:
-    """Valid frames of every shape and number of levels."""
-    frames = []
+def codecs(shape: tuple[int, ...], x: NDArray[np.float32]) -> list[Lightweight]:
+    """By clips, by tables, and in context with tables counted on x."""
+    clips = dict.fromkeys(LEVELS, (0.0, 4.0))
+    tables = {n: Table(*(np.linspace(0, 4, count, dtype=np.float32) ** 2 for count in (n - 1, n))) for n in LEVELS}
+    made = [Lightweight([shape], clips), Lightweight([shape], {}, tables=tables)]
+    if len(shape) == 3:
+        params = {"shapes": [shape], "clips": {str(n): [0, 4] for n in LEVELS if n <= 16}}
+        made.append(LightweightRans.from_params(params, calibrate(params, [[x]])))
+    return made
+
+
+def transforms() -> list[Transform]:
+    """Of one tensor and of two, with and without rotation."""
+    shapes = [[[3, 5, 7]], [[16, 40, 40]], [[9, 12, 20], [5, 6, 10]]]
+    return [
+        Transform.from_params(*bundle(shape, 4, turned)) for shape, turned in zip(shapes, (0, 100, 40), strict=True)
+    ]
+
+
+def corpus(rng: Random) -> list[tuple[Codec, Container]]:
+    """Valid frames of every shape, codec and number of levels."""
+    frames: list[tuple[Codec, Container]] = []
     for shape in SHAPES:
-        codec = Lightweight([shape], dict.fromkeys(LEVELS, (0.0, 4.0)))
         x = np.random.default_rng(rng.getrandbits(32)).exponential(1, shape).astype(np.float32)
-        for n in LEVELS:
+        for codec, n in [(each, n) for each in codecs(shape, x) for n in each.qualities]:
             layers = [*codec.encode([x], n), Layer(Kind.ENHANCEMENT, rng.randbytes(rng.randrange(40)))]
-            frames.append((codec, Container(rng.randbytes(8), codec.id, n, 640, 480, layers)))
+            frames.append((codec, Container(rng.randbytes(PREFIX_BYTES), codec.id, n, 640, 480, layers)))
+    for transform, n in [(each, n) for each in transforms() for n in (100, 250, 400, 900)]:
+        draw = np.random.default_rng(rng.getrandbits(32))
+        layers = transform.encode([draw.laplace(size=shape).astype(np.float32) for shape in transform.shapes], n)
+        frames.append((transform, Container(rng.randbytes(PREFIX_BYTES), transform.id, n, 640, 480, layers)))
     return frames
 
 
@@ -79,6 +120,13 @@ def mutated(rng: Random, data: bytes) -> bytes:
     return bytes(new)
 
 
+def layer_header(codec: int, payload: bytes) -> int:
+    """Bytes before the coded levels or coefficients."""
+    if codec == Transform.id:
+        return HEADER_OF_TRANSFORM.size
+    return HEADER_BY_CLIP.size if payload[0] else HEADER_BY_TABLE.size
+
+
 def attack(rng: Random, frame: Container) -> bytes:
     """A mutated container; or a sound one around a mutated layer; or a mutated header with its checksum put right."""
     way = rng.randrange(3)
@@ -86,27 +134,37 @@ def attack(rng: Random, frame: Container) -> bytes:
         return mutated(rng, pack(frame))
     if way == 1:
         payload = frame.layers[0].payload
-        head = payload[: LAYER_HEADER.size] if rng.randrange(4) else mutated(rng, payload[: LAYER_HEADER.size])
-        return pack(replace(frame, layers=[Layer(Kind.BASE, head + mutated(rng, payload[LAYER_HEADER.size :]))]))
+        size = layer_header(frame.codec, payload)
+        head = payload[:size] if rng.randrange(4) else mutated(rng, payload[:size])
+        return pack(replace(frame, layers=[Layer(Kind.BASE, head + mutated(rng, payload[size:]))]))
     data = bytearray(pack(frame))
-    start = header_size(len(frame.layers)) - 4
-    field_at = rng.choice([2, 3, *range(12, HEADER.size), *range(HEADER.size, start)])
+    field_at = rng.choice([2, 3, *range(8, HEADER.size), *range(TABLE, header_size(len(frame.layers)))])
     data[field_at] = rng.randrange(256)
-    data[start : start + 4] = _kernel.crc32c(data[:start]).to_bytes(4, "big")
+    data[HEADER.size : TABLE] = _kernel.crc32c(data[TABLE:], _kernel.crc32c(data[: HEADER.size])).to_bytes(4, "big")
     return bytes(data)
 
 
-def decode(codec: Lightweight, data: bytes) -> None:
+def decode(codec: Codec, data: bytes) -> None:
     """The cloud's path. What is accepted must be what the edge would have sent."""
     layers = unpack(data, LIMITS).layers[:1]
-    (features,) = codec.decode(layers)
-    levels = layers[0].payload[0] + 1
-    q = np.empty(codec.sizes[0], np.uint8)
-    coded = layers[0].payload[LAYER_HEADER.size :]
-    assert _kernel.decode(coded, q, levels)
-    assert _kernel.encode(q, levels) == coded
-    assert features.shape == codec.shapes[0]
-    assert np.isfinite(features).all()
+    features = codec.decode(layers)
+    payload = layers[0].payload
+    coded = payload[layer_header(codec.id, payload) :]
+    if isinstance(codec, Transform):
+        assert recoded(codec, int.from_bytes(payload[: HEADER_OF_TRANSFORM.size], "big"), coded) == coded
+    elif isinstance(codec, Lightweight):
+        levels, q = (payload[0] or payload[1]) + 1, np.empty(codec.sizes[0], np.uint8)
+        assert codec.decode_levels(memoryview(coded), q, levels)
+        assert codec.encode_levels(q, levels) == coded
+    assert all(np.isfinite(tensor).all() for tensor in features)
+
+
+def recoded(codec: Transform, quality: int, coded: bytes) -> bytes:
+    """Decoded coefficients lie less than half a step from their integers: under EXACT they are quantised to these."""
+    plan = codec.plan(quality, None)
+    y = np.empty(plan.size, np.float32)
+    codec.model.decode(coded, y, plan.flat)
+    return replace(codec.model, thresholds=EXACT).encode(y, plan.flat)
 
 
 def run(seconds: float, seed: int) -> Report:

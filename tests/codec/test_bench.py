@@ -31,9 +31,23 @@ def test_ours_and_the_reference_measure_the_same_bytes() -> None:
 
 
 def test_a_frame_is_measured_with_its_headers() -> None:
-    frames = bench.cut([bench.draws(bench.RESNET50, 60_000)])
-    measured = bench.frame(frames, bench.RESNET50)
+    data = bench.Data("model", [bench.draws(bench.RESNET50, 60_000)], bench.RESNET50)
+    frames, (codec,) = bench.cut(data.frames), bench.codecs(data).values()
+    measured = bench.frame(codec, frames)
     assert len(frames) == 2
     assert measured["elements"] == 25_600
-    assert measured["overhead_bytes"] == 37
+    assert measured["overhead_bytes"] == 24
     assert 3000 < measured["bytes"] < 4000
+
+
+def test_coding_in_context_is_calibrated_elsewhere_and_measured_beside_the_tables_promise() -> None:
+    data = bench.fields(2)
+    assert len(data.frames) == 2
+    assert not any(np.array_equal(x, y) for x in data.frames for y in data.others)
+    rows = {row.coder: row for row in bench.compare(data, LEVELS, 0)}
+    row = rows[bench.IN_CONTEXT]
+    assert row.bits_per_element < 0.75 * row.order0_bits
+    assert row.ideal_bits is not None
+    assert row.ideal_bits < row.bits_per_element < 1.01 * row.ideal_bits
+    assert {other.ideal_bits for name, other in rows.items() if name != bench.IN_CONTEXT} == {None}
+    assert bench.codecs(data).keys() == {"field", "field, in context"}

@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.codec.clip import (
+    CHOICES,
     Model,
-    aciq,
+    Sample,
+    choose,
     error,
     fit,
-    minmax,
     optimal_clip,
     probabilities,
     universal,
 )
+from common.codec.clip.choose import aciq
 from common.codec.quantise import dequantise, quantise
 from tests.codec.samples import RESNET50, YOLOV3, features
 
@@ -161,17 +163,85 @@ def test_no_clip_nearby_is_better(model: Model, n: int) -> None:
             assert best <= error(model, low, low + (high - low) * step, n)
 
 
-def test_the_model_beats_aciq_and_minmax_at_few_levels() -> None:
-    x = features(RESNET50, 100_000)
-    deviation = float(np.abs(x - x.mean()).mean())
-    for bits in (1, 2):
-        ours = error(RESNET50, *optimal_clip(RESNET50, 2**bits), 2**bits)
-        assert ours < error(RESNET50, 0.0, aciq(deviation, bits), 2**bits)
-        assert ours < error(RESNET50, *minmax(x), 2**bits)
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    return Sample(features(RESNET50, 400_000))
+
+
+def on_sample(sample: Sample, clip: tuple[float, float], n: int) -> float:
+    return sample.error(np.linspace(*clip, n))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 8, 16])
+def test_search_finds_what_the_model_says(sample: Sample, n: int) -> None:
+    """On draws from the model: the same clips, and no clip has less error on the sample."""
+    for model, search in (("model", "empirical"), ("model-joint", "empirical-joint")):
+        derived, found = (CHOICES[name](sample, n, 0.1) for name in (model, search))
+        assert found == pytest.approx(derived, abs=0.02 * derived[1])
+        assert on_sample(sample, found, n) <= on_sample(sample, derived, n) + 1e-9
+        assert on_sample(sample, derived, n) <= 1.001 * on_sample(sample, found, n)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 8, 16])
+def test_the_order_of_the_choices(sample: Sample, n: int) -> None:
+    """Freedom never hurts; at few levels the model beats what assumes many, and no clip at all."""
+    errors = {name: on_sample(sample, rule(sample, n, 0.1), n) for name, rule in CHOICES.items()}
+    assert errors["empirical-joint"] <= errors["empirical"]
+    assert errors["model-joint"] <= errors["model"]
+    assert errors["model"] < min(errors["aciq"], errors["aciq-two-sided"], errors["minmax"])
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_every_choice_scales_with_the_features(name: str, slope: float) -> None:
+    x = features(Model(0.8, -1.0, slope), 20_000)
+    low, high = choose(name, x.reshape(2, 100, 100), 4, slope)
+    assert low < high
+    assert choose(name, 8 * x, 4, slope) == pytest.approx((8 * low, 8 * high), rel=1e-4, abs=1e-6)
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40), st.integers(2, 8))
+def test_search_is_never_worse_than_what_clips_nothing(values: list[float], n: int) -> None:
+    x = np.array(values)
+    sample = Sample(x)
+    if x.min() < x.max():
+        best = on_sample(sample, choose("empirical-joint", x, n), n)
+        assert best <= on_sample(sample, choose("minmax", x, n), n) * (1 + 1e-9) + 1e-9
+    if x.max() > 0:
+        low, high = choose("empirical", x, n)
+        assert low == 0
+        assert on_sample(sample, (low, high), n) <= on_sample(sample, (0.0, x.max()), n) * (1 + 1e-9) + 1e-9
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40), st.integers(2, 8))
+def test_a_sample_s_error_is_the_error(values: list[float], n: int) -> None:
+    x, points = np.array(values), np.linspace(-3, 50, n)
+    plain = (np.abs(x[:, None] - points).min(axis=1) ** 2).mean()
+    assert Sample(x).error(points) == pytest.approx(plain, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "n", "message"),
+    [
+        ("modal", [1.0, 2.0], 4, r"clip: expected one of \['aciq', .*\], got 'modal'"),
+        ("model", [1.0, 2.0], 1, r"levels: expected 2\.\.256, got 1"),
+        ("model", [1.0, 1.0], 4, "no model has mean 1.0 and variance 0.0"),
+        ("minmax", [1.0, 1.0], 4, "clip: minmax finds no range"),
+        ("aciq", [1.0, 1.0], 4, "clip: aciq finds no range"),
+        ("empirical", [-1.0, -2.0], 4, "clip: empirical finds no range"),
+        ("empirical-joint", [3.0], 4, "clip: empirical-joint finds no range"),
+        ("minmax", [], 4, "sample: expected at least one feature, all of them finite"),
+        ("minmax", [1.0, math.nan], 4, "sample: expected at least one feature, all of them finite"),
+        ("minmax", [-math.inf, 1.0], 4, "sample: expected at least one feature, all of them finite"),
+    ],
+)
+def test_features_without_a_clip_are_named(name: str, x: list[float], n: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose(name, np.array(x), n)
 
 
 def test_aciq_minimisers() -> None:
     for bits, two_sided in ((1, 1.8628), (2, 2.8307), (3, 3.8972), (4, 5.0286)):
-        assert aciq(1.0, bits, one_sided=False) == pytest.approx(two_sided, abs=1e-4)
+        assert aciq(1.0, 2**bits, one_sided=False) == pytest.approx(two_sided, abs=1e-4)
     for bits, one_sided in ((1, 2.8307), (2, 3.8972), (3, 5.0286), (4, 6.2048), (8, 11.1627)):
-        assert aciq(1.0, bits) == pytest.approx(one_sided, abs=1e-4)
+        assert aciq(1.0, 2**bits) == pytest.approx(one_sided, abs=1e-4)

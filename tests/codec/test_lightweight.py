@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.codec import CODECS, Kind, Layer, Lightweight, _kernel
-from common.codec.quantise import dequantise, quantise
+from common.codec.quantise import dequantise, quantise, quantise_by
 from common.errors import BitstreamError
 from tests.codec.samples import RESNET50, features
 
@@ -21,6 +21,10 @@ variance = 4.9280124
 slope = 0.1
 levels = [2, 3, 4, 5, 6, 8, 12, 16, 256]
 default_levels = 4
+
+[tables.7]
+thresholds = [-0.5, 0.75, 0.75, 2.5, 5.0, 7.25]
+points = [-1.25, 0.0, 0.75, 1.5, 3.5, 6.0, 9.0]
 """
 CODEC = Lightweight.from_params(tomllib.loads(BUNDLE))
 X = features(RESNET50, 400).reshape(4, 10, 10)
@@ -46,6 +50,46 @@ def test_decode_is_what_the_reference_makes_of_it(levels: int) -> None:
     assert back.dtype == np.float32
     assert np.array_equal(back, expected)
     assert np.array_equal(CODEC.decode(CODEC.encode([back], levels))[0], back)
+
+
+def test_levels_by_table_carry_nothing_of_it() -> None:
+    (layer,) = CODEC.encode([X], 7)
+    table = CODEC.tables[7]
+    q = quantise_by(X, table.thresholds)
+    assert CODEC.qualities == (2, 3, 4, 5, 6, 7, 8, 12, 16, 256)
+    assert layer.payload == b"\0\6" + _kernel.encode(q, 7)
+    assert np.array_equal(CODEC.decode([layer])[0], table.points[q])
+
+
+def test_a_table_takes_the_place_of_a_clip() -> None:
+    """And what was coded with the clip before stays decodable."""
+    table = {"thresholds": [1.0], "points": [0.5, 8.0]}
+    clips = {"shapes": [[3]], "clips": {"2": [0, 4]}, "default_levels": 2}
+    before, after = (Lightweight.from_params(p) for p in (clips, clips | {"tables": {"2": table}}))
+    x = np.array([0, 1, 9], np.float32)
+    assert after.decode(after.encode([x]))[0].tolist() == [0.5, 8, 8]
+    assert after.decode(before.encode([x]))[0].tolist() == [0, 0, 4]
+    assert Lightweight.from_params({"shapes": [[3]], "tables": {"2": table}, "default_levels": 2}).clips == {}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"thresholds": [1, 2], "points": [0, 1]},
+        {"thresholds": [1], "points": [0, 1, 2]},
+        {"thresholds": [[1]], "points": [0, 1]},
+        {"thresholds": [float("nan")], "points": [0, 1]},
+        {"thresholds": [1], "points": [0, float("inf")]},
+        {"thresholds": [1], "points": [1, 0]},
+    ],
+    ids=str,
+)
+def test_what_is_no_table_is_refused(table: dict) -> None:
+    with pytest.raises(ValueError, match="tables: expected"):
+        Lightweight.from_params({"shapes": [[2]], "tables": {"2": table}, "default_levels": 2})
+    falling = {"thresholds": [2, 1], "points": [0, 1, 2]}
+    with pytest.raises(ValueError, match="never fall for N = 3"):
+        Lightweight.from_params({"shapes": [[2]], "tables": {"3": falling}, "default_levels": 3})
 
 
 def test_the_default_quality_is_the_bundle_s() -> None:
@@ -88,7 +132,10 @@ def test_noise_is_refused(data: bytes) -> None:
     [
         (b"", "base layer: expected more than 5 bytes, got 0"),
         (payload()[:5], "base layer: expected more than 5 bytes, got 5"),
-        (b"\0" + payload()[1:], r"levels: expected one of \[2, 3, .*\], got 1"),
+        (b"\0\6", "base layer: expected more than 2 bytes, got 2"),
+        (b"\0\3" + payload(7)[2:], r"levels by table: expected one of \[7\], got 4"),
+        (b"\0\0" + payload(7)[2:], r"levels by table: expected one of \[7\], got 1"),
+        (payload(7) + b"\0", "coded levels: expected the bytes that encode 400 levels of 7"),
         (b"\6" + payload()[1:], r"levels: expected one of \[2, 3, .*\], got 7"),
         (struct_pack(">Bee", 3, np.nan, 9) + payload()[5:], "c_min: expected a finite number, got nan"),
         (struct_pack(">Bee", 3, 0, np.inf) + payload()[5:], "c_max: expected a finite number, got inf"),
@@ -119,7 +166,7 @@ def test_minus_zero_reads_as_zero() -> None:
     ("call", "message"),
     [
         (lambda: CODEC.encode([X[:3]]), r"features: expected shapes \[\(4, 10, 10\)\], got \[\(3, 10, 10\)\]"),
-        (lambda: CODEC.encode([X], 7), r"quality: expected one of \(2, 3, .*\) levels, got 7"),
+        (lambda: CODEC.encode([X], 9), r"quality: expected one of \[2, 3, .*\] levels, got 9"),
         (lambda: Lightweight([(0, 1)], {4: (0, 1)}), "shapes: expected positive sizes"),
         (lambda: Lightweight([], {4: (0, 1)}), "shapes: expected positive sizes"),
         (lambda: Lightweight([(1,)], {8: (0, 1)}), r"default_levels: expected one of \[8\], got 4"),

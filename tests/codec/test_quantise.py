@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from common.codec import _kernel
 from common.codec.lightweight import half_floats
-from common.codec.quantise import dequantise, quantise, reconstruction
+from common.codec.quantise import dequantise, quantise, quantise_by, reconstruction
 
 LEVELS = st.integers(2, 256)
 HALVES = st.floats(width=16, allow_nan=False, allow_infinity=False)
@@ -34,6 +34,57 @@ def test_kernel_equals_reference_on_every_float(x: np.ndarray, clip: tuple[float
     assert np.array_equal(by_kernel(x, *clip, levels), q)
     back = dequantise(q, *clip, levels)
     assert np.array_equal(back_by_kernel(q, *clip, levels).view(np.uint32), back.view(np.uint32))
+
+
+def by_table_in_kernel(x: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    q = np.empty(x.shape, np.uint8)
+    _kernel.quantise_by(x, q, thresholds)
+    return q
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+THRESHOLDS = st.lists(FLOATS, min_size=1, max_size=40).map(lambda t: np.array(sorted(t), np.float32))
+
+
+@given(ANY_FLOATS, THRESHOLDS)
+def test_thresholds_in_the_kernel_equal_the_reference(x: np.ndarray, thresholds: np.ndarray) -> None:
+    x = np.concatenate([x, thresholds, -thresholds])
+    q = quantise_by(x, thresholds)
+    assert np.array_equal(by_table_in_kernel(x, thresholds), q)
+    known = np.where(np.isnan(x), 0, x)
+    assert np.array_equal(q, (known[:, None] >= thresholds).sum(axis=1))
+
+
+@pytest.mark.parametrize("levels", range(2, 257))
+def test_thresholds_of_every_number(levels: int) -> None:
+    """Each feature at the vector width's every offset, thresholds shared by some levels among them."""
+    rng = np.random.default_rng(levels)
+    thresholds = np.sort(rng.integers(-40, 40, levels - 1) / np.float32(8)).astype(np.float32)
+    x = rng.normal(0, 3, 131).astype(np.float32)
+    x[::5] = rng.choice(thresholds, x[::5].size)
+    x[:4] = np.nan, np.inf, -np.inf, -0.0
+    for start in range(0, 20, 5):
+        assert np.array_equal(by_table_in_kernel(x[start:], thresholds), quantise_by(x[start:], thresholds))
+    ends = by_table_in_kernel(x, thresholds)
+    assert (ends[1], ends[2]) == (levels - 1, 0)
+    assert ends[0] == ends[3] == (thresholds <= 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        (np.zeros(0, np.float32), r"levels: expected 2\.\.256, got 1"),
+        (np.zeros(256, np.float32), r"levels: expected 2\.\.256, got 257"),
+        (np.zeros(5, np.uint8), "thresholds: expected 1 aligned float32, got 5 bytes"),
+        (np.zeros(13, np.uint8)[1:], "thresholds: expected 3 aligned float32"),
+    ],
+    ids=["none", "too many", "length", "alignment"],
+)
+def test_kernel_refuses_what_are_no_thresholds(thresholds: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _kernel.quantise_by(np.zeros(4, np.float32), np.zeros(4, np.uint8), thresholds)
+    with pytest.raises(ValueError, match="x: expected 5"):
+        _kernel.quantise_by(np.zeros(4, np.float32), np.zeros(5, np.uint8), np.zeros(3, np.float32))
 
 
 @given(CLIPS, LEVELS)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.codec import _kernel, cabac, pack, unpack
+from common.codec import Lightweight, _kernel, cabac, pack, unpack
 from tests.codec import vectors
-from tests.codec.vectors import CODEC, FOLDER
+from tests.codec.vectors import FOLDER
 
 INDEX: dict[str, Any] = json.loads((FOLDER / "index.json").read_text())
 
@@ -26,16 +26,24 @@ def test_coded_levels(name: str, levels: int) -> None:
     assert np.array_equal(back, q)
 
 
-def test_frame() -> None:
-    data = (FOLDER / "frame.bin").read_bytes()
+@pytest.mark.parametrize(("name", "fields"), INDEX["frames"].items())
+def test_frames(name: str, fields: dict[str, Any]) -> None:
+    data = (FOLDER / f"{name}.bin").read_bytes()
     frame = unpack(data)
     assert pack(frame) == data
-    fields = INDEX["frame"]
     assert frame.bundle.hex() == fields["bundle"]
     assert [layer.kind for layer in frame.layers] == fields["layers"]
     assert all(getattr(frame, name) == fields[name] for name in ("codec", "quality", "width", "height", "keyframe"))
-    (features,) = CODEC.decode(frame.layers[:1])
-    assert np.array_equal(features / 3, vectors.skewed(CODEC.sizes[0], 4, 77).reshape(CODEC.shapes[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "points"), [("frame", 77, [0, 3, 6, 9]), ("frame-table", 78, [0, 3.125, 7.5])]
+)
+def test_features(name: str, seed: int, points: list[float]) -> None:
+    codec = Lightweight.from_params(INDEX["codec"])
+    (features,) = codec.decode(unpack((FOLDER / f"{name}.bin").read_bytes()).layers[:1])
+    q = vectors.skewed(features.size, len(points), seed).reshape(features.shape)
+    assert np.array_equal(features, np.array(points, np.float32)[q])
 
 
 def test_the_files_are_those_that_the_script_writes() -> None:
@@ -44,4 +52,4 @@ def test_the_files_are_those_that_the_script_writes() -> None:
         assert set(archive) == set(vectors.tensors())
         for name, (_, q) in vectors.tensors().items():
             assert np.array_equal(archive[name], q)
-    assert {path.stem for path in FOLDER.glob("*.bin")} == {*vectors.tensors(), "frame"}
+    assert {path.stem for path in FOLDER.glob("*.bin")} == {*vectors.tensors(), *vectors.frames()}

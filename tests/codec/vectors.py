@@ -1,8 +1,9 @@
 """Golden vectors: the bytes that docs/bitstream.md gives to these levels, today and ever after.
 
-tests/vectors/codec holds one NAME.bin of coded levels for each tensor in levels.npz, a whole frame (frame.bin), and
-index.json with the number of levels of each and the fields of the frame. Integers only: nothing here depends on how
-a machine rounds. To write them anew, after a change of format that also changes its version:
+tests/vectors/codec holds one NAME.bin of coded levels for each tensor in levels.npz, whole frames, and index.json
+with the number of levels of each tensor, the [codec] table of the frames' bundle and the fields of each frame.
+Integers only: nothing here depends on how a machine rounds. To write them anew, after a change of format that also
+changes its version:
 
     python -m tests.codec.vectors
 """
@@ -18,7 +19,12 @@ from numpy.typing import NDArray
 from common.codec import Container, Kind, Layer, Lightweight, cabac, pack
 
 FOLDER = Path(__file__).parents[1] / "vectors" / "codec"
-CODEC = Lightweight([(4, 10, 10)], {4: (0.0, 9.0)})
+PARAMS = {
+    "shapes": [[4, 10, 10]],
+    "clips": {"4": [0, 9]},
+    "tables": {"3": {"thresholds": [1.5, 5.25], "points": [0, 3.125, 7.5]}},
+}
+CODEC = Lightweight.from_params(PARAMS)
 
 
 def noise(count: int, seed: int) -> NDArray[np.uint32]:
@@ -54,20 +60,33 @@ def tensors() -> dict[str, tuple[int, NDArray[np.uint8]]]:
     return cases
 
 
-def frame() -> Container:
-    """A whole frame with three layers; the base layer is a `lightweight` one of CODEC."""
-    coded = cabac.encode(skewed(CODEC.sizes[0], 4, 77), 4)
-    base = bytes.fromhex("0300004880") + coded  # four levels, 0 to 9
-    layers = [Layer(Kind.BASE, base), Layer(Kind.ENHANCEMENT, b"enhancement"), Layer(7, b"")]
-    return Container(bytes.fromhex("0123456789abcdef"), 0, 4, 1920, 1080, layers, keyframe=False)
+def layer(header: str, levels: int, seed: int) -> Layer:
+    """A `lightweight` base layer of CODEC with this header, in hexadecimal."""
+    return Layer(Kind.BASE, bytes.fromhex(header) + cabac.encode(skewed(CODEC.sizes[0], levels, seed), levels))
+
+
+def frames() -> dict[str, Container]:
+    """Whole frames: three layers of which the first has four levels, 0 to 9; and one layer of three levels by table."""
+    layers = [layer("0300004880", 4, 77), Layer(Kind.ENHANCEMENT, b"enhancement"), Layer(7, b"")]
+    bundle = bytes.fromhex("01234567")
+    return {
+        "frame": Container(bundle, CODEC.id, 4, 1920, 1080, layers, keyframe=False),
+        "frame-table": Container(bundle, CODEC.id, 3, 640, 480, [layer("0002", 3, 78)]),
+    }
+
+
+def fields(frame: Container) -> dict[str, Any]:
+    """What index.json says of a frame."""
+    return asdict(frame) | {"bundle": frame.bundle.hex(), "layers": [layer.kind for layer in frame.layers]}
 
 
 def index() -> dict[str, Any]:
     """What index.json says."""
-    fields = asdict(frame())
-    fields["bundle"] = fields["bundle"].hex()
-    fields["layers"] = [layer["kind"] for layer in fields["layers"]]
-    return {"levels": {name: levels for name, (levels, _) in tensors().items()}, "frame": fields}
+    return {
+        "levels": {name: levels for name, (levels, _) in tensors().items()},
+        "codec": PARAMS,
+        "frames": {name: fields(frame) for name, frame in frames().items()},
+    }
 
 
 def main() -> None:
@@ -76,7 +95,8 @@ def main() -> None:
         old.unlink()
     for name, (levels, q) in tensors().items():
         (FOLDER / f"{name}.bin").write_bytes(cabac.encode(q, levels))
-    (FOLDER / "frame.bin").write_bytes(pack(frame()))
+    for name, frame in frames().items():
+        (FOLDER / f"{name}.bin").write_bytes(pack(frame))
     np.savez_compressed(FOLDER / "levels.npz", **{name: q for name, (_, q) in tensors().items()})
     (FOLDER / "index.json").write_text(json.dumps(index(), indent=1) + "\n")
 

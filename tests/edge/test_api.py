@@ -14,6 +14,7 @@ from common.wire import stream_pb2 as pb
 from edge import intake as intakes
 from edge.api import instant_us, seconds
 from edge.encode import Encoded
+from edge.points import Point
 from edge.spool import Frame, SpoolError
 from edge.spool.records import FRAME_OVERHEAD
 from tests.edge.conftest import Start
@@ -242,12 +243,12 @@ async def test_a_bad_picture_between_two_does_not_change_their_order(start: Star
         pictures = [jpeg(seed=1), jpeg(seed=2)[:500], jpeg(seed=3)]
 
         class Held:
-            qualities, bundle, proposed = encoder.qualities, encoder.bundle, encoder.proposed
+            ways, bundle, curves = encoder.ways, encoder.bundle, encoder.curves
 
-            def encode(self, data: bytes, quality: int) -> Encoded:
+            def encode(self, data: bytes, point: Point, shadow: bool) -> Encoded:
                 if data == pictures[0]:
                     slow.wait(10)
-                return encoder.encode(data, quality)
+                return encoder.encode(data, point, shadow)
 
         edge.parts.intake.encoder = Held()  # type: ignore[assignment]
         posts = []
@@ -261,34 +262,6 @@ async def test_a_bad_picture_between_two_does_not_change_their_order(start: Star
         first, bad, last = await asyncio.gather(*posts)
         assert (first.json()["seq"], bad.status_code, last.json()["seq"]) == (1, 422, 2)
         await until(lambda: not edge.parts.intake._turns)
-
-
-async def test_the_operating_point(start: Start) -> None:
-    async with start() as edge:
-
-        async def coded(camera: str) -> int:
-            answer = await edge.post(jpeg(), x_camera_id=camera)
-            await edge.parts.spool.settle()
-            frames = await edge.parts.spool.pending(answer.json()["seq"] - 1, 1, 1 << 20)
-            return unpack(frames[0].payload).quality
-
-        assert await coded("a") == 4
-        assert (await edge.http.patch("/v1/operating-point", json={"quality": 2})).json()["quality"] == 2
-        body = (await edge.http.patch("/v1/operating-point", json={"camera": "a", "quality": 8})).json()
-        assert body["cameras"] == {"a": 8} and [p["quality"] for p in body["points"]] == [2, 4, 8]
-        assert await coded("a") == 8 and await coded("b") == 2
-        assert (await edge.http.get("/v1/operating-point")).json() == body
-        for wrong in (
-            {"quality": 3},
-            {"quality": -1},
-            {"quality": "x"},
-            {},
-            {"quality": 4, "x": 1},
-            {"quality": 4, "camera": "/"},
-        ):
-            answer = await edge.http.patch("/v1/operating-point", json=wrong)
-            is_problem(answer, 422, "")
-        assert (await edge.http.get("/v1/operating-point")).json() == body
 
 
 async def test_the_bundle_the_spool_and_health(start: Start, bundle: Bundle, peer: Peer) -> None:

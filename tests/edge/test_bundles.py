@@ -9,9 +9,11 @@ from common import bundle as bundles
 from common.bundle import Bundle
 from common.codec import unpack
 from common.errors import BundleError
+from common.types import Mode
 from edge import bundles as edge_bundles
 from edge.app import running
 from edge.encode import Encoder
+from edge.points import Point
 from edge.settings import Settings
 from tests.edge import tiny
 from tests.edge.conftest import Start
@@ -136,7 +138,9 @@ async def test_a_pinned_bundle_that_is_damaged_stops_the_start(tmp_path: Path) -
 def foreign(tmp_path: Path, front: bytes | None = None, **tables: object) -> Bundle:
     made = tiny.write(tmp_path / "made")
     manifest = made.manifest.model_dump(exclude={"format", "files"})
-    return bundles.write(tmp_path, {**manifest, **tables}, {"front.onnx": ("edge", front or tiny.front())})
+    return bundles.write(
+        tmp_path, {**manifest, **tables}, {"front.onnx": ("edge", front or tiny.front()), "back.onnx": ("cloud", b"")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -173,6 +177,6 @@ async def test_a_bundle_too_large_for_an_edge_is_not_fetched(
 async def test_several_threads_encode_at_once_as_one_does(bundle: Bundle) -> None:
     encoder = Encoder(bundle)
     pictures = [jpeg(seed=i) for i in range(8)]
-    alone = [encoder.encode(p, 4).container for p in pictures]
-    together = await asyncio.gather(*(asyncio.to_thread(encoder.encode, p, 4) for p in pictures))
+    alone = [encoder.encode(p, Point(Mode.SPLIT, 4)).container for p in pictures]
+    together = await asyncio.gather(*(asyncio.to_thread(encoder.encode, p, Point(Mode.SPLIT, 4)) for p in pictures))
     assert [e.container for e in together] == alone

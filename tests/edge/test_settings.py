@@ -23,7 +23,7 @@ def test_the_clouds_address_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIDSTREAM_EDGE_HTTP_PORT", "0")
     monkeypatch.setenv("MIDSTREAM_EDGE_DATA_DIR", "elsewhere")
     monkeypatch.setenv("MIDSTREAM_EDGE_QUALITY", "")
-    assert (load().http_port, load().data_dir, load().quality) == (0, Path("elsewhere"), None)
+    assert (load().http_port, load().data_dir, load().quality) == (0, Path("elsewhere"), "auto")
 
 
 def test_equal_hostnames_are_different_edges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +52,10 @@ def test_nothing_to_run() -> None:
         ("MIDSTREAM_EDGE_MAX_BODY_BYTES", "1000000000"),
         ("MIDSTREAM_EDGE_LOG_LEVEL", "loud"),
         ("MIDSTREAM_EDGE_SPOL_MAX_BYTES", "1"),
+        ("MIDSTREAM_EDGE_MODE", "cloud"),
+        ("MIDSTREAM_EDGE_QUALITY", "best"),
+        ("MIDSTREAM_EDGE_QUALITY", "-1"),
+        ("MIDSTREAM_EDGE_SHADOW", "-1"),
     ],
 )
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -64,3 +68,6 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
 def test_values_that_contradict_each_other() -> None:
     with pytest.raises(SettingsError, match="body_bytes_in_hand"):
         Settings(max_body_bytes=8 << 20, body_bytes_in_hand=1 << 20)
+    with pytest.raises(SettingsError, match="its own scale"):
+        Settings(mode="auto", quality=4)
+    assert (Settings(mode="edge").mode, Settings(mode="split", quality=4).quality) == ("edge", 4)

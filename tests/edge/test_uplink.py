@@ -153,6 +153,35 @@ async def test_a_frame_of_an_unknown_bundle_is_dropped_when_it_is_old(start: Sta
         assert peer.packets and await edge.state(frame) == "dropped: older than the spool keeps frames"
 
 
+async def test_a_bundle_that_stays_unknown_stops_the_others_for_so_long_only(start: Start, peer: Peer) -> None:
+    stranger = ""
+
+    def verdict(packet: pb.Packet) -> pb.IngestResponse:
+        strange = packet.frame_id == stranger
+        return nack(packet, pb.NACK_REASON_UNKNOWN_BUNDLE, "no bundle 12ab") if strange else ack(packet)
+
+    peer.verdict = silent
+    async with start(peer, unknown_bundle_seconds=1.0) as edge:
+        ids = await send(edge, 4)
+        stranger, peer.verdict = ids[0], verdict
+        peer.hang_up()
+        await asyncio.sleep(0.3)
+        assert await edge.state(stranger) == "queued", "a cloud that is being upgraded is waited for"
+        assert await ended(edge, 4) == {("done", ""): 3, ("failed", "unknown bundle"): 1}
+        assert await edge.state(stranger) == "failed: unknown bundle: no bundle 12ab"
+
+
+async def test_the_cloud_may_ask_for_less(start: Start, peer: Peer) -> None:
+    async with start(peer) as edge:
+        await until(lambda: uplink(edge.parts).state.up)
+        peer.say(pb.IngestResponse(rate_hint=pb.RateHint(bytes_per_second=1234)))
+        await until(lambda: uplink(edge.parts).link().rate == 1234)
+        assert (await edge.http.get("/v1/operating-point")).json()["link"] == {"bytes_per_second": 1234}
+        peer.hang_up()
+        await until(lambda: len(peer.hellos) == 2 and uplink(edge.parts).state.up)
+        assert uplink(edge.parts).link().rate is None, "said of one stream"
+
+
 async def test_what_was_dropped_while_it_waited_for_a_credit_is_not_sent(start: Start, peer: Peer) -> None:
     peer.verdict, peer.window = silent, 1
     async with start(peer, spool_max_age_s=0.5) as edge:

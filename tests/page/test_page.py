@@ -85,6 +85,22 @@ def test_pixels_come_when_asked_for_and_the_frame_is_held(cloud: Cloud, page: Pa
         assert not page.js(f"{image}.checkVisibility()") and not page.js(f"{image}.hasAttribute('src')")
 
 
+def test_a_camera_says_where_its_results_are_made(own_cloud: Cloud, page: Page) -> None:
+    page.open(own_cloud.url)
+    with own_cloud.edge() as edge:
+        edge.send("mode", BOTH)
+        page.wait_text(card("mode"), "2 found")
+        assert page.text(card("mode", "[data-is=point]")) == "split · quality 16"
+        assert "cloud" in page.js(f"document.querySelector({card('mode', '[data-stage=back]')!r}).className")
+        edge.send_detections("mode", "dog")
+        page.wait_text(card("mode"), "1 found")
+        assert page.text(card("mode", "[data-is=point]")) == "edge · the whole network runs there"
+        assert "the whole network" in page.js(f"document.querySelector({card('mode', '[data-is=point]')!r}).title")
+        back = f"document.querySelector({card('mode', '[data-stage=back]')!r})"
+        assert page.js(f"[{back}.className, {back}.hidden]") == ["edge", False]
+        assert "edge 26 ms" in page.text(card("mode", "summary"))
+
+
 def test_pixels_that_will_not_come_are_explained(cloud: Cloud, page: Page) -> None:
     page.open(cloud.url)
     with cloud.edge("edge-2") as edge:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Clip = tuple[float, float]
+"""c_min and c_max."""
 KAPPA = 0.5  # the papers fix it: activations fall off four times faster below mu than above
 
 
@@ -191,35 +193,35 @@ def universal(levels: int) -> float:
     return minimise(loss, 0.5, 4 + 2 * math.log2(levels))
 
 
-def optimal_clip(model: Model, levels: int, c_min: float | None = 0.0) -> tuple[float, float]:
+def optimal_clip(model: Model, levels: int, c_min: float | None = 0.0) -> Clip:
     """The clip of least error: with this c_min, or with the best one if it is None."""
-    reach = max(model.mu, 0.0) + 40 / model.a
     if c_min == 0 and model.mu <= 0:
         return 0.0, universal(levels) / model.a
+    reach = max(model.mu, 0.0) + 40 / model.a
+
+    def best_max(low: float, precision: float = 1e-8) -> float:
+        return minimise(lambda high: error(model, low, high, levels), low + reach * 1e-6, low + reach, precision)
+
     if c_min is not None:
-        low = c_min
-        return low, minimise(lambda c_max: error(model, low, c_max, levels), low + reach * 1e-6, low + reach)
-
-    def best_max(low: float) -> float:
-        return optimal_clip(model, levels, low or 1e-12)[1]
-
-    def loss(low: float) -> float:
-        return error(model, low, best_max(low), levels)
-
-    # One valley for each count of levels left below 0, so look everywhere first.
+        return c_min, best_max(c_min)
+    # One valley for each count of levels left below 0, so look everywhere first, and roughly: near the best c_max
+    # the error hardly changes.
     grid = np.linspace(-model.slope * reach / 4, max(model.mu, 0.0) + 5 / model.a, 41)
-    best = float(min(grid, key=loss))
+    best = float(min(grid, key=lambda low: error(model, low, best_max(low, 1e-3), levels)))
     step = float(grid[1] - grid[0])
-    low = minimise(loss, best - step, best + step)
+    low = minimise(lambda low: error(model, low, best_max(low, 1e-5), levels), best - step, best + step, 1e-6)
     return low, best_max(low)
 
 
-def minimise(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Golden section: a minimum of a loss with one valley, to about the square root of the machine's precision."""
+def minimise(loss: Callable[[float], float], low: float, high: float, precision: float = 1e-8) -> float:
+    """Golden section: a minimum of a loss with one valley.
+
+    The precision is relative, and by default about the square root of the machine's: no loss shows more.
+    """
     golden = (math.sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = loss(left), loss(right)
-    while high - low > 1e-8 * (abs(low) + abs(high)) + 1e-12:
+    while high - low > precision * (abs(low) + abs(high)) + 1e-12:
         if at_left < at_right:
             high, right, at_right = right, left, at_left
             left = high - golden * (high - low)
@@ -229,21 +231,3 @@ def minimise(loss: Callable[[float], float], low: float, high: float) -> float:
             right = low + golden * (high - low)
             at_right = loss(right)
     return (low + high) / 2
-
-
-def minmax(x: NDArray[np.float32]) -> tuple[float, float]:
-    """The clip that clips nothing, for comparison."""
-    return float(x.min()), float(x.max())
-
-
-def aciq(deviation: float, bits: int, one_sided: bool = True) -> float:
-    """The Laplace clip of Banner et al. for 2^bits levels, for comparison; `deviation` is E|X - E[X]|.
-
-    Its density is constant within a cell, and its points lie at the centres of full-width cells.
-    """
-    spread, cell = (1.0, 24.0) if one_sided else (2.0, 3.0)
-
-    def loss(alpha: float) -> float:
-        return spread * math.exp(-alpha) + alpha * alpha / (cell * 4.0**bits)
-
-    return deviation * minimise(loss, 0.0, 4.0 + 2.0 * bits)

@@ -1,0 +1,133 @@
+"""The photos, their uncoded features and what the network finds in them uncoded: computed once, kept in memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
+
+from bench.coco import Picture, listed
+from bench.networks import Split
+from bench.score import Marks
+from common.bundle import Bundle
+from common.codec import Features, Window
+from common.errors import MidstreamError
+from common.geometry import Detections, Letterbox, letterbox_geometry, window
+
+IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"}
+
+T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture [H,W,3] and, if somebody marked it, its marks with labels counted as in the bundle."""
+
+    name: str
+    picture: Picture
+    marks: Marks | None = None
+
+
+class Scene:
+    """Shots seen by one network. `features[i]` and `uncoded[i]` are what it makes of shot i when nothing is coded."""
+
+    def __init__(self, split: Split, shots: Sequence[Shot]) -> None:
+        """Run the network over at least one shot."""
+        self.split, self.shots, self.bundle = split, list(shots), split.bundle
+        watched = track(self.shots, "the network, uncoded", console=console, transient=True)
+        self.features: list[list[Features]] = [split.cut(shot.picture) for shot in watched]
+        self.uncoded: list[Detections] = [
+            split.finish(f, shot.picture) for f, shot in zip(self.features, self.shots, strict=True)
+        ]
+
+    @property
+    def classes(self) -> int:
+        """How many labels the network has."""
+        return len(self.bundle.manifest.detector.labels)
+
+    @property
+    def elements(self) -> int:
+        """Values in the cut."""
+        return sum(tensor.size for tensor in self.features[0])
+
+    @property
+    def marks(self) -> list[Marks] | None:
+        """What people marked in each shot; None unless all of them were."""
+        marks = [shot.marks for shot in self.shots if shot.marks is not None]
+        return marks if len(marks) == len(self.shots) else None
+
+    def box(self, i: int) -> Letterbox:
+        """Where shot i lies in the network's input."""
+        height, width = self.shots[i].picture.shape[:2]
+        taken = self.bundle.manifest.input
+        return letterbox_geometry(width, height, taken.width, taken.fit)
+
+    def window(self, i: int) -> Window:
+        """The same, as codecs take it."""
+        return window(self.box(i), self.bundle.manifest.input.width)
+
+    def at_network_size(self, i: int) -> Picture:
+        """Shot i without a pixel more than the network uses. Cutting it again resizes nothing."""
+        box = self.box(i)
+        small = Image.fromarray(self.shots[i].picture).resize((box.width, box.height), Image.Resampling.BILINEAR)
+        return np.asarray(small)
+
+
+def listing(path: Path, bundle: Bundle, source: str | None = None, limit: int | None = None) -> list[Shot]:
+    """The photos of a COCO JSON, with the boxes of the classes that the bundle knows by their COCO ids."""
+    ids = bundle.manifest.detector.coco_ids
+    photos = listed(path, ids, source)[:limit]
+    if not photos:
+        raise MidstreamError(f"{path} lists no photos")
+    marks = {photo.path: photo.marks if ids else None for photo in photos}
+    return [Shot(place.name, picture, marks[place]) for place, picture in opened(marks)]
+
+
+def folder(path: Path, limit: int | None = None) -> list[Shot]:
+    """The pictures of a folder or the frames of a video, without marks: `limit` of them, evenly spread."""
+    if path.suffix.lower() in VIDEOS:
+        shots = [Shot(f"{path.name}#{i}", picture) for i, picture in enumerate(frames(path))]
+        return thinned(shots, limit)
+    if not path.is_dir():
+        raise MidstreamError(f"{path} is neither a folder of pictures nor a video ({', '.join(sorted(VIDEOS))})")
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
+    shots = [Shot(file.name, picture) for file, picture in opened(thinned(files, limit))]
+    if not shots:
+        raise MidstreamError(f"{path} holds no picture that can be read ({', '.join(sorted(IMAGES))})")
+    return shots
+
+
+def opened(files: Iterable[Path]) -> Iterator[tuple[Path, Picture]]:
+    """Each file with its picture; those that cannot be read are named and left out."""
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                yield file, np.asarray(image.convert("RGB"))
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as e:
+            console.print(f"[yellow]left out:[/] {file.name} cannot be read: {e}")
+
+
+def frames(path: Path) -> Iterator[Picture]:
+    """Every frame of a video. Raises MidstreamError if it cannot be decoded."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")
+    except (av.FFmpegError, IndexError) as e:
+        raise MidstreamError(f"{path.name} cannot be decoded as a video: {e}") from e
+
+
+def thinned(things: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` of them, evenly spread."""
+    if limit is None or limit >= len(things):
+        return list(things)
+    return [things[i] for i in np.linspace(0, len(things) - 1, limit).round().astype(int)]

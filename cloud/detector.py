@@ -1,0 +1,103 @@
+"""What a bundle needs in the cloud: for each kind of payload how to decode it, and the halves of the network.
+
+A frame enters where its payload stands: a picture before the front half, features before the back half, detections
+behind it. Which of them it is, the container's codec id says.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.frame import Origin
+from cloud.networks import open_back
+from common import feature_codec, geometry
+from common.bundle import Bundle
+from common.codec import Container, Features, Layer
+from common.errors import BitstreamError
+from common.geometry import Letterbox
+from common.network.front import Front
+from common.payload import SHADOW, DetectionList, PictureCodec
+from common.payload.picture import place
+from common.types import Detection, Mode
+
+
+@dataclass(slots=True)
+class Halfway:
+    """A frame as far as it has come: exactly one of these is there when it enters."""
+
+    picture: NDArray[np.uint8] | None = None
+    """The network's input [size, size, 3]."""
+    features: list[Features] | None = None
+    """The cut's tensors, without the batch."""
+    detections: list[Detection] | None = None
+    """In the picture's pixels."""
+
+
+Enter = Callable[[Container], Halfway]
+
+
+class Detector:
+    """One bundle, loaded. Raises BundleError if it does not work."""
+
+    def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
+        manifest = bundle.manifest
+        self._codec = feature_codec.of(bundle)
+        self._pictures = PictureCodec()
+        self._lists = DetectionList(manifest.detector.labels, manifest.detector.max_detections)
+        self._input = manifest.input
+        self._shapes = manifest.cut.shapes
+        self._min_score = min_score
+        self.front = Front(bundle, threads) if Mode.IMAGE in manifest.modes else None
+        """Where the bundle's files allow it."""
+        self.back = open_back(bundle, threads, min_score)
+        self._doors = {
+            self._codec.id: (Origin(Mode.SPLIT, self._codec.name), self._features),
+            self._lists.id: (Origin(Mode.EDGE, self._lists.name), self._detections),
+        }
+        if self.front is not None:
+            self._doors[self._pictures.id] = (Origin(Mode.IMAGE, self._pictures.name), self._picture)
+
+    def enter(self, container: Container) -> tuple[Origin, Halfway]:
+        """Decode what travelled. Raises BitstreamError."""
+        if container.codec not in self._doors:
+            there = ", ".join(f"{number} ({origin.codec})" for number, (origin, _) in self._doors.items())
+            raise BitstreamError(f"codec: expected one of {there} with this bundle, got {container.codec}")
+        origin, door = self._doors[container.codec]
+        return origin, door(container)
+
+    def shadow(self, container: Container) -> NDArray[np.uint8] | None:
+        """The picture that went along, as the network's input. Raises BitstreamError if it is none."""
+        layers = [Layer(0, layer.payload) for layer in container.layers if layer.kind == SHADOW]
+        return self._placed(layers, container) if layers else None
+
+    def warm_up(self, batch: int) -> None:
+        """Let the runtime allocate before the first frame needs it."""
+        frames = batch if self.back.batches else 1
+        self.back.run([np.zeros((frames, *shape), np.float32) for shape in self._shapes])
+
+    # ---- the doors
+
+    def _features(self, container: Container) -> Halfway:
+        window = geometry.window(self._box(container), self._input.width)
+        return Halfway(features=self._codec.decode(_own(container), window))
+
+    def _picture(self, container: Container) -> Halfway:
+        return Halfway(picture=self._placed(_own(container), container))
+
+    def _detections(self, container: Container) -> Halfway:
+        found = self._lists.decode(_own(container), container.width, container.height)
+        return Halfway(detections=[d for d in found if d.score >= self._min_score])
+
+    def _placed(self, layers: Sequence[Layer], container: Container) -> NDArray[np.uint8]:
+        box = self._box(container)
+        return place(self._pictures.decode(layers, box), box, self._input.width, self._input.pad)
+
+    def _box(self, container: Container) -> Letterbox:
+        return geometry.letterbox_geometry(container.width, container.height, self._input.width, self._input.fit)
+
+
+def _own(container: Container) -> list[Layer]:
+    """The layers that the result is made of."""
+    return [layer for layer in container.layers if layer.kind != SHADOW]

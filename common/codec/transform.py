@@ -1,0 +1,163 @@
+"""The transform codec: cut tensors to coefficients in calibrated bases, and those to bytes. One layer.
+
+    features -> basis (cosine transform, channel bases, rotation) -> coefficients (quantiser, contexts, rANS) -> bytes
+
+     0         2
+    +---------+------------------
+    | quality | coefficients ...
+    +---------+------------------
+
+The bundle's codec.npz has what calibration learned, and the picture's size says which blocks see it; all that a frame
+adds is one integer, from which the step follows, and with it how many planes there are and how they are coded. Any
+quality of the bundle's range will do. docs/bitstream.md, "Codec 1", is the normative text.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from struct import Struct
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.codec import coefficients
+from common.codec.basis import Basis
+from common.codec.blocks import Grid
+from common.codec.coefficients import QUALITIES, Model, Planes, step_of
+from common.codec.container import Kind, Layer, check
+from common.codec.packed import Packed
+from common.codec.window import Window
+
+Features = NDArray[np.float32]
+Arrays = Mapping[str, NDArray[Any]]
+
+HEADER = Struct(">H")
+MOST_MARGIN = 1024
+PLANS = 256
+"""So many are remembered: a few kilobytes each."""
+
+
+class Part(NamedTuple):
+    """One tensor of a frame: its basis, its blocks, and where its coefficients [planes, blocks] are among all."""
+
+    basis: Packed
+    grid: Grid
+    start: int
+    end: int
+
+    def of(self, y: Features) -> Features:
+        """Its own of the coefficients of all tensors."""
+        return y[self.start : self.end].reshape(-1, self.grid.blocks)
+
+
+class Plan(NamedTuple):
+    """What both sides know of a frame of this quality and window before they see a coefficient."""
+
+    parts: list[Part]
+    planes: list[Planes]
+    flat: coefficients.Flat
+    size: int
+    """Coefficients of all tensors."""
+
+
+class Transform:
+    """Codes float32 tensors [C, H, W] as one layer; 64 qualities halve the step of the quantiser."""
+
+    name: ClassVar[str] = "transform"
+    id: ClassVar[int] = 1
+
+    def __init__(
+        self, tensors: Sequence[Basis], model: Model, *, margin: int, qualities: range, default_quality: int
+    ) -> None:
+        if not tensors:
+            raise ValueError("shapes: expected one tensor at least")
+        if not 0 <= margin <= MOST_MARGIN:
+            raise ValueError(f"margin: expected 0..{MOST_MARGIN}, got {margin}")
+        if not qualities or qualities[0] not in QUALITIES or qualities[-1] not in QUALITIES:
+            raise ValueError(f"qualities: expected [lowest, highest] of {QUALITIES}, got {qualities}")
+        if default_quality not in qualities:
+            raise ValueError(f"default_quality: expected one of {qualities}, got {default_quality}")
+        self.tensors, self.model, self.margin = [Packed(basis) for basis in tensors], model, margin
+        self.shapes = [basis.shape for basis in tensors]
+        self.qualities, self.default_quality = qualities, default_quality
+        self.plan = lru_cache(PLANS)(self._plan)
+        """Of a quality and a window."""
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], arrays: Arrays) -> Self:
+        """`shapes`, `block`, `margin`, `qualities` = [lowest, highest] and `default_quality`, and of `arrays`.
+
+        For tensor t of the cut "t.mean", "t.blank", "t.frequency", "t.forward", "t.inverse", "t.scale" and, unless
+        nothing is turned, "t.turn", "t.unturn", "t.turned" (`Basis`); "expected", "frequencies", "offset" and
+        "thresholds" for all of them (`Model`).
+        """
+        shapes = [tuple(int(size) for size in shape) for shape in params["shapes"]]
+        tensors = [read_basis(t, int(params["block"]), shape, arrays) for t, shape in enumerate(shapes)]
+        model = Model(*(arrays[name] for name in ("expected", "frequencies", "offset", "thresholds")))
+        lowest, highest = (int(quality) for quality in params["qualities"])
+        return cls(
+            tensors,
+            model,
+            margin=int(params["margin"]),
+            qualities=range(lowest, highest + 1),
+            default_quality=int(params["default_quality"]),
+        )
+
+    def encode(
+        self, features: Sequence[Features], quality: int | None = None, window: Window | None = None
+    ) -> list[Layer]:
+        """The cut's tensors to one base layer: the blocks that see the window. ValueError for what does not fit."""
+        quality = self.default_quality if quality is None else quality
+        if quality not in self.qualities:
+            raise ValueError(f"quality: expected {self.qualities[0]}..{self.qualities[-1]}, got {quality}")
+        if [tensor.shape for tensor in features] != self.shapes:
+            raise ValueError(f"features: expected shapes {self.shapes}, got {[tensor.shape for tensor in features]}")
+        plan, step = self.plan(quality, window), step_of(quality)
+        y = np.empty(plan.size, np.float32)
+        for tensor, part in zip(features, plan.parts, strict=True):
+            part.basis.analyse(np.require(tensor, np.float32, ["C", "A"]), part.grid, part.of(y), step)
+        coded = self.model.encode(y, plan.flat)
+        return [Layer(Kind.BASE, HEADER.pack(quality) + coded)]
+
+    def decode(self, layers: Sequence[Layer], window: Window | None = None) -> list[Features]:
+        """The base layer, coded with this window, to the cut's tensors; BitstreamError unless `encode` writes it."""
+        check(len(layers) == 1 and layers[0].kind == Kind.BASE, "layers", "one base layer", [x.kind for x in layers])
+        payload = layers[0].payload
+        check(len(payload) > HEADER.size, "base layer", f"more than {HEADER.size} bytes", len(payload))
+        (quality,) = HEADER.unpack_from(payload)
+        check(quality in self.qualities, "quality", f"{self.qualities[0]}..{self.qualities[-1]}", quality)
+        plan, step = self.plan(quality, window), step_of(quality)
+        y = np.empty(plan.size, np.float32)
+        self.model.decode(memoryview(payload)[HEADER.size :], y, plan.flat)
+        return [part.basis.synthesise(part.of(y), part.grid, step) for part in plan.parts]
+
+    def _plan(self, quality: int, window: Window | None) -> Plan:
+        parts, planes, end = [], [], 0
+        for packed in self.tensors:
+            basis, grid, start = packed.basis, packed.basis.grid(window), end
+            scales = basis.scales[: basis.count(quality, self.margin)]
+            end += scales.size * grid.blocks
+            parts.append(Part(packed, grid, start, end))
+            planes.append(Planes(grid.blocks, *coefficients.classes(scales, quality)))
+        return Plan(parts, planes, coefficients.flat(planes), end)
+
+
+def read_basis(tensor: int, block: int, shape: tuple[int, ...], arrays: Arrays) -> Basis:
+    """The basis of one tensor of a bundle. ValueError names the array that does not fit."""
+    parts: dict[str, NDArray[Any]] = {}
+    kinds = {"mean": np.float32, "blank": np.float16, "frequency": np.uint8, "forward": np.float32}
+    kinds |= {"inverse": np.float32, "scale": np.int16}
+    if f"{tensor}.turned" in arrays:
+        kinds |= {"turn": np.float32, "unturn": np.float32, "turned": np.int16}
+    for name, kind in kinds.items():
+        array = arrays[f"{tensor}.{name}"]
+        if not np.can_cast(array.dtype, kind):
+            raise ValueError(f"{tensor}.{name}: expected {np.dtype(kind)}, got {array.dtype}")
+        parts[name] = array.astype(kind)
+    try:
+        basis = Basis(block, **parts)
+    except ValueError as error:
+        raise ValueError(f"{tensor}.{error}") from error
+    if basis.shape != shape:
+        raise ValueError(f"{tensor}.blank: expected shape {list(shape)}, got {list(basis.shape)}")
+    return basis

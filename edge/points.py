@@ -1,0 +1,160 @@
+"""Operating points: what was asked for of each camera, what was decided for it, and what its next frame gets.
+
+A choice is a mode and a quality, each fixed or `auto`. A camera's own choice comes first, then everybody's, then the
+settings'. Choices outlive the process, in data_dir/operating-points.json; decisions (control.py) do not.
+"""
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import structlog
+
+from common.types import Mode
+
+AUTO: Literal["auto"] = "auto"
+Auto = Literal["auto"]
+
+log = structlog.get_logger(__name__)
+
+
+class Point(NamedTuple):
+    """Where a frame is coded: which way it goes, and how well. Each mode has its own scale of qualities."""
+
+    mode: Mode
+    quality: int
+
+
+class Choice(NamedTuple):
+    """What somebody asked for."""
+
+    mode: Mode | Auto
+    quality: int | Auto
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What the edge decided where it was left to, and why."""
+
+    point: Point
+    cause: str
+
+
+class Scale(Protocol):
+    """The qualities of a mode."""
+
+    @property
+    def qualities(self) -> Collection[int]:
+        """Which there are; more is better."""
+        ...
+
+    @property
+    def default_quality(self) -> int:
+        """The one to use when nobody asks for another."""
+        ...
+
+
+Scales = Mapping[Mode, Scale]
+
+
+class OperatingPoints:
+    """Raises nothing when the file is damaged: an edge codes frames with the settings' choice, and says so."""
+
+    def __init__(self, default: Choice, max_cameras: int, path: Path | None = None) -> None:
+        self.everybody = default
+        self.cameras: dict[str, Choice] = {}
+        self.decided: dict[str, Decided] = {}
+        self._max_cameras = max_cameras
+        self._path = path
+        self._load()
+
+    def choice(self, camera: str) -> Choice:
+        """What was asked for of this camera."""
+        return self.cameras.get(camera, self.everybody)
+
+    def of(self, camera: str, scales: Scales) -> Point:
+        """The point of this camera's next frame."""
+        chosen = resolved(self.choice(camera), scales)
+        decided = self.decided.get(camera)
+        if chosen.mode == AUTO or chosen.quality == AUTO:
+            if decided and keeps(chosen, decided.point, scales):
+                return decided.point
+            mode = next(iter(scales)) if chosen.mode == AUTO else chosen.mode
+            return Point(mode, scales[mode].default_quality)
+        return Point(chosen.mode, chosen.quality)
+
+    def cause(self, camera: str, scales: Scales) -> str:
+        """Why it is this point."""
+        choice = self.choice(camera)
+        chosen = resolved(choice, scales)
+        if chosen != choice:
+            return f"this bundle cannot do what was asked for: {choice.mode}, {choice.quality}"
+        if AUTO not in chosen:
+            return "fixed"
+        decided = self.decided.get(camera)
+        return decided.cause if decided and keeps(chosen, decided.point, scales) else "nothing speaks against it"
+
+    def set(self, choice: Choice, camera: str | None = None) -> None:
+        """Choose, for one camera or for all that have no choice of their own; kept on disk when this returns.
+
+        Raises ValueError at the bound of cameras, OSError if the disk does not take it: then nothing has changed.
+        """
+        everybody, cameras = self.everybody, dict(self.cameras)
+        if camera is None:
+            everybody = choice
+        elif camera in cameras or len(cameras) < self._max_cameras:
+            cameras[camera] = choice
+        else:
+            raise ValueError(f"{self._max_cameras} cameras have operating points of their own already")
+        self._save(everybody, cameras)
+        self.everybody, self.cameras = everybody, cameras
+
+    # ---- on disk
+
+    def _save(self, everybody: Choice, cameras: Mapping[str, Choice]) -> None:
+        if self._path is None:
+            return
+        scratch = self._path.with_suffix(".tmp")
+        with scratch.open("w") as f:
+            json.dump({"everybody": everybody, "cameras": cameras}, f)
+            f.flush()
+            os.fsync(f.fileno())
+        scratch.replace(self._path)
+
+    def _load(self) -> None:
+        if self._path is None or not self._path.exists():
+            return
+        try:
+            said = json.loads(self._path.read_text())
+            everybody = _read_choice(said["everybody"])
+            cameras = {str(name): _read_choice(choice) for name, choice in said["cameras"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            log.warning("the kept operating points cannot be read; the settings' are used", error=str(e))
+            return
+        self.everybody, self.cameras = everybody, dict(list(cameras.items())[: self._max_cameras])
+
+
+def resolved(choice: Choice, scales: Scales) -> Choice:
+    """The choice as far as this bundle can do it; what it cannot is left to the edge."""
+    if choice.mode != AUTO and choice.mode not in scales:
+        return Choice(next(iter(scales)), AUTO)
+    if choice.mode == AUTO or choice.quality == AUTO:
+        return Choice(choice.mode, AUTO)
+    return choice if choice.quality in scales[choice.mode].qualities else Choice(choice.mode, AUTO)
+
+
+def keeps(choice: Choice, point: Point, scales: Scales) -> bool:
+    """Whether a decided point is one that the choice leaves open, and the bundle has it."""
+    if point.mode not in scales or point.quality not in scales[point.mode].qualities:
+        return False
+    return choice.mode in (AUTO, point.mode) and choice.quality in (AUTO, point.quality)
+
+
+def _read_choice(said: Iterable[Any]) -> Choice:
+    mode, quality = said
+    if quality != AUTO and (type(quality) is not int or not 0 <= quality <= 65535):
+        raise ValueError(f"no quality: {quality!r}")
+    return Choice(AUTO if mode == AUTO else Mode(mode), AUTO if quality == AUTO else quality)

@@ -1,0 +1,95 @@
+"""The measured rate of a link: never more than it carries, and none as long as it carried everything."""
+
+import random
+
+import pytest
+
+from edge.goodput import CHUNK_S, DOUBT_S, Goodput
+
+
+def through(
+    goodput: Goodput, sizes: list[int], gap: float, rate: float, start: float = 0.0, rtt: float = 0.02
+) -> float:
+    """Frames every `gap` seconds through a queue of `rate` bytes a second; when the last was acked."""
+    free, acks, now = start, [], start
+    for seq, size in enumerate(sizes):
+        now = start + seq * gap
+        while acks and acks[0][0] <= now:
+            goodput.acked(acks[0][1], acks.pop(0)[0], held=0.0)
+        goodput.sent(seq, size, now)
+        free = max(free, now) + size / rate
+        acks.append((free + rtt, seq))
+    for when, seq in acks:
+        goodput.acked(seq, when, held=0.0)
+        now = when
+    return now
+
+
+@pytest.mark.parametrize("rate", [1_000, 10_000, 300_000])
+def test_a_link_that_is_the_limit_shows_its_rate(rate: float) -> None:
+    goodput, rng = Goodput(), random.Random(1)
+    sizes = [rng.randint(rate // 20, rate // 10) for _ in range(200)]  # 0.75 of a second's bytes every 0.05 s
+    through(goodput, sizes, 0.05, rate)
+    assert goodput.rate == pytest.approx(rate, rel=0.15)
+
+
+def test_a_link_that_was_never_the_limit_has_none() -> None:
+    goodput = Goodput()
+    through(goodput, [4_000] * 300, 0.1, 100_000)
+    assert goodput.rate is None and goodput.rate_at(30.0) is None
+
+
+def test_one_hiccup_says_nothing() -> None:
+    goodput = Goodput()
+    for seq in range(10):
+        goodput.sent(seq, 1000, seq * 1.0)
+        goodput.acked(seq, seq + (3.0 if seq == 5 else 0.01), held=0.0)
+    assert goodput.rate is None
+
+
+def test_a_slow_cloud_is_no_slow_link() -> None:
+    goodput = Goodput()
+    for seq in range(40):
+        goodput.sent(seq, 4_000, seq * 0.1)
+    for seq in range(40):
+        done = 1.0 + seq * 0.5
+        goodput.acked(seq, done + 0.02, held=done - seq * 0.1)
+    assert goodput.rate is None and goodput.seconds_in_flight > 1
+
+
+def test_a_picture_on_the_link_is_not_held_against_it() -> None:
+    goodput = Goodput()
+    for second in range(0, 40, 4):
+        for seq in range(4):
+            goodput.sent(second + seq, 1_000, second + seq / 10)
+        goodput.resumed(second + 3.0)
+        for seq in range(4):
+            goodput.acked(second + seq, second + 3.1 + seq / 10, held=0.0)
+    assert goodput.rate is None
+
+
+def test_what_nobody_sent_or_what_a_stream_lost_teaches_nothing() -> None:
+    goodput = Goodput()
+    goodput.acked(7, 1.0, held=0.0)
+    goodput.sent(1, 10**6, 0.0)
+    goodput.broken()
+    goodput.acked(1, 0.001, held=0.0)
+    assert goodput.rate is None and goodput.seconds_in_flight == 0
+
+
+def test_the_hint_bounds_from_above_only() -> None:
+    goodput = Goodput()
+    goodput.hint = 5_000
+    assert goodput.rate_at(0.0) == 5_000
+    end = through(goodput, [1_000] * 100, 0.1, 2_000)
+    assert goodput.rate_at(end) == goodput.rate < 5_000 + CHUNK_S
+
+
+def test_an_old_rate_is_doubted_and_believed_longer_when_it_proves_true() -> None:
+    goodput = Goodput()
+    end = through(goodput, [1_000] * 100, 0.1, 2_000)
+    assert goodput.rate_at(end + DOUBT_S - 1) is not None
+    assert goodput.rate_at(end + DOUBT_S + 1) is None
+    again = through(goodput, [1_000] * 100, 0.1, 2_000, start=end + DOUBT_S + 2)
+    assert goodput.rate_at(again + DOUBT_S + 1) is not None
+    assert goodput.rate_at(again + 2 * DOUBT_S + 1) is None

@@ -1,0 +1,38 @@
+"""What a detector's classes are called: COCO's eighty unless a file says otherwise."""
+
+from pathlib import Path
+
+from common.errors import BundleError
+
+_COCO = """
+1 person, 2 bicycle, 3 car, 4 motorcycle, 5 airplane, 6 bus, 7 train, 8 truck, 9 boat, 10 traffic light,
+11 fire hydrant, 13 stop sign, 14 parking meter, 15 bench, 16 bird, 17 cat, 18 dog, 19 horse, 20 sheep, 21 cow,
+22 elephant, 23 bear, 24 zebra, 25 giraffe, 27 backpack, 28 umbrella, 31 handbag, 32 tie, 33 suitcase, 34 frisbee,
+35 skis, 36 snowboard, 37 sports ball, 38 kite, 39 baseball bat, 40 baseball glove, 41 skateboard, 42 surfboard,
+43 tennis racket, 44 bottle, 46 wine glass, 47 cup, 48 fork, 49 knife, 50 spoon, 51 bowl, 52 banana, 53 apple,
+54 sandwich, 55 orange, 56 broccoli, 57 carrot, 58 hot dog, 59 pizza, 60 donut, 61 cake, 62 chair, 63 couch,
+64 potted plant, 65 bed, 67 dining table, 70 toilet, 72 tv, 73 laptop, 74 mouse, 75 remote, 76 keyboard,
+77 cell phone, 78 microwave, 79 oven, 80 toaster, 81 sink, 82 refrigerator, 84 book, 85 clock, 86 vase, 87 scissors,
+88 teddy bear, 89 hair drier, 90 toothbrush
+"""
+COCO = {name: int(number) for number, name in (entry.strip().split(" ", 1) for entry in _COCO.split(","))}
+"""Name to category id, in the order in which networks count the classes."""
+
+
+def read(path: Path | None) -> tuple[str, ...]:
+    """The labels in a text file, one a line; COCO's without a file. Raises BundleError."""
+    if path is None:
+        return tuple(COCO)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise BundleError(f"cannot read the labels in {path}: {e}") from e
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not 1 <= len(found) <= 1000:
+        raise BundleError(f"{path} names {len(found)} labels: write 1 to 1000, one a line, in the network's order")
+    return found
+
+
+def coco_ids(labels: tuple[str, ...]) -> list[int]:
+    """COCO's category ids of these labels, or none if one of them is not COCO's."""
+    return [COCO[name] for name in labels] if set(labels) <= COCO.keys() else []
