@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from bench.pictures import Picture, fitted
 from bench.score import Marks, precision
 from bench.settings import data_root
 from common.errors import MidstreamError
-from common.geometry import GREY, Detections, letterbox_geometry, to_picture
+from common.geometry import Detections, letterbox_geometry, to_picture
 
 CATEGORIES = {"person": 1, "bicycle": 2, "car": 3, "motorcycle": 4, "bus": 6, "truck": 8, "cat": 17, "dog": 18}
 """Class name -> COCO category id."""
@@ -27,7 +27,6 @@ SIZES = {"small": (0.0, 24.0), "medium": (24.0, 64.0), "large": (64.0, 1e5)}
 MIN_BOXES = 5
 """A class with fewer boxes than this is noise: reported, but not averaged."""
 
-Picture = NDArray[np.uint8]
 Detect = Callable[[Picture], Detections]
 
 
@@ -78,11 +77,7 @@ def _marks(rows: list[tuple[float, ...]]) -> Marks:
 
 def letterbox(picture: Picture, size: int = 320) -> Picture:
     """Return the network's input [size,size,3]: the picture resized (bilinear, antialiased), centred on grey."""
-    box = letterbox_geometry(picture.shape[1], picture.shape[0], size)
-    small = Image.fromarray(picture).resize((box.width, box.height), Image.Resampling.BILINEAR)
-    canvas = np.full((size, size, 3), GREY, np.uint8)
-    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = np.asarray(small)
-    return canvas
+    return fitted(picture, size)
 
 
 def in_picture(found: Detections, picture: Picture, size: int = 320) -> Detections:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from PIL import Image
 
-from bench.coco import LABELS, Picture, in_picture, letterbox
+from bench.coco import LABELS, in_picture, letterbox
+from bench.pictures import Picture, fitted
 from bench.settings import MissingDataError
 from cloud.networks import open_back
 from common import bundle as bundles
@@ -54,11 +54,7 @@ class Split:
 
 def placed(picture: Picture, taken: Input) -> Picture:
     """Return a bundle's network input for a picture [H,W,3]: letterboxed or stretched (bilinear, antialiased)."""
-    box = letterbox_geometry(picture.shape[1], picture.shape[0], taken.width, taken.fit)
-    small = Image.fromarray(picture).resize((box.width, box.height), Image.Resampling.BILINEAR)
-    canvas = np.full((taken.height, taken.width, 3), taken.pad, np.uint8)
-    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = np.asarray(small)
-    return canvas
+    return fitted(picture, taken.width, taken.fit, taken.pad)
 
 
 class Embedded:

@@ -70,7 +70,7 @@ class Cloud:
         self.links = Links(self.metrics.link_up)
         self.layers = Layers(self.links, self.store.put_picture, s.pictures_max_bytes)
         self.ingest = IngestService(
-            self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window
+            self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window, s.edge_rate
         )
         self.grpc_port = 0
 

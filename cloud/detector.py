@@ -15,6 +15,7 @@ from cloud.networks import open_back
 from common import feature_codec, geometry
 from common.bundle import Bundle
 from common.codec import Container, Features, Layer
+from common.codec.container import check
 from common.errors import BitstreamError
 from common.geometry import Letterbox
 from common.network.front import Front
@@ -84,9 +85,11 @@ class Detector:
         return Halfway(features=self._codec.decode(_own(container), window))
 
     def _picture(self, container: Container) -> Halfway:
-        return Halfway(picture=self._placed(_own(container), container))
+        _check_quality(container, self._pictures.qualities)
+        return Halfway(picture=self._placed(container.layers, container))  # none beside it: it is the picture
 
     def _detections(self, container: Container) -> Halfway:
+        _check_quality(container, self._lists.qualities)
         found = self._lists.decode(_own(container), container.width, container.height)
         return Halfway(detections=[d for d in found if d.score >= self._min_score])
 
@@ -96,6 +99,11 @@ class Detector:
 
     def _box(self, container: Container) -> Letterbox:
         return geometry.letterbox_geometry(container.width, container.height, self._input.width, self._input.fit)
+
+
+def _check_quality(container: Container, there: range) -> None:
+    quality = container.quality
+    check(quality in there, "quality", f"{there[0]} to {there[-1]} with codec {container.codec}", quality)
 
 
 def _own(container: Container) -> list[Layer]:

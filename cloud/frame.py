@@ -43,7 +43,10 @@ Verdict = Stored | Refused
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One validated packet. Times are Unix microseconds; `settle` is called once, on the loop, with the verdict."""
+    """One validated packet. Times are Unix microseconds; `settle` is called once, on the loop, with the verdict.
+
+    `coded_bytes` are those of the frame, without a picture that went along.
+    """
 
     key: Key
     id: str

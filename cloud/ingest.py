@@ -13,7 +13,7 @@ import structlog
 
 from cloud.frame import Frame, Reason, Refused, Stored, Verdict
 from cloud.layers import Layers
-from cloud.links import Goodbye, Link, Links
+from cloud.links import Goodbye, Link, Links, Waiting
 from cloud.packets import MAX_PAYLOAD_BYTES, NAME, UUID, PacketError, frame_of
 from cloud.pipeline import Pipeline
 from cloud.registry import Registry
@@ -59,6 +59,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         layers: Layers,
         metrics: Metrics,
         window: int,
+        edge_rate: int = 0,
     ) -> None:
         self._registry = registry
         self._pipeline = pipeline
@@ -66,9 +67,11 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         self._links = links
         self._layers = layers
         self._window = window
+        self._edge_rate = edge_rate
         self._received_bytes = metrics.link_bytes.labels("in")
         self._sent_bytes = metrics.link_bytes.labels("out")
         self._base_bytes = metrics.feature_bytes.labels("base")
+        self._shadow_bytes = metrics.feature_bytes.labels("shadow")
         self._bad_containers = metrics.decode_errors.labels("container")
         self._readers: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -113,6 +116,8 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         hello = _checked_hello(request)
         link = Link(hello.edge_id, hello.epoch, await self._store.stored_up_to(hello.edge_id, hello.epoch))
         link.say(self._welcome())
+        if self._edge_rate:
+            link.say(wire.IngestResponse(rate_hint=wire.RateHint(bytes_per_second=self._edge_rate)))
         self._links.add(link)
         log.info("edge connected", edge=link.edge, epoch=link.epoch, software=hello.software[:64], peer=context.peer())
         return link
@@ -125,9 +130,10 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
 
     async def _read(self, link: Link, context: Any) -> None:
         try:
-            while (request := await context.read()) is not grpc.aio.EOF:
+            while not link.finished and (request := await context.read()) is not grpc.aio.EOF:
                 await self._take(link, request)
-            link.finish(grpc.StatusCode.OK, "")
+            if not link.finished:
+                link.finish(grpc.StatusCode.OK, "")
         except ProtocolError as e:
             log.warning("stream ended", edge=link.edge, reason=str(e))
             link.say(e.goodbye)
@@ -155,19 +161,22 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         if link.outbox.qsize() > _UNREAD_MAX:
             raise _overrun(f"more than {_UNREAD_MAX} messages left unread")
         self._received_bytes.inc(len(packet.payload))
+        waiting = Waiting(packet.want_result)
         try:
             frame = frame_of(packet, link.edge, link.epoch, time.time_ns() // 1000, self._registry, self._settle)
         except PacketError as e:
             return self._refuse(link, packet, e.refused)
         if self._pipeline.holds(frame.key):  # sent again while the first one is on its way: one ack will do
-            link.in_flight[packet.seq] = packet.want_result
+            link.in_flight[packet.seq] = waiting
         elif packet.seq <= link.stored_up_to and (stored := await self._store.result_of(frame.key)):
             self._pipeline.count(frame.camera, "duplicate")
-            link.say(_ack(packet.seq, packet.want_result, _stored(stored)))
+            link.say(_ack(packet.seq, waiting, _stored(stored)))
         else:
             self._base_bytes.observe(frame.coded_bytes)
+            if beside := len(packet.payload) - frame.coded_bytes:
+                self._shadow_bytes.observe(beside)
             await self._pipeline.submit(frame)
-            link.in_flight[packet.seq] = packet.want_result
+            link.in_flight[packet.seq] = waiting
         return None
 
     def _refuse(self, link: Link, packet: Any, refused: Refused) -> None:
@@ -177,6 +186,8 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             self._bad_containers.inc()
         log.warning("packet refused", edge=link.edge, seq=packet.seq, reason=refused.reason, detail=refused.detail)
         link.say(_nack(packet.seq, refused))
+        if refused.reason is Reason.UNKNOWN_BUNDLE:  # frames behind it must not overtake it: it will be sent again
+            link.finish(grpc.StatusCode.FAILED_PRECONDITION, refused.detail)
 
     # ---- writing
 
@@ -204,8 +215,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             link.settle(seq, _nack(seq, verdict))
         else:
             link.stored_up_to = max(link.stored_up_to, seq)
-            held_ms = max(0.0, time.time_ns() / 1e6 - frame.received_us / 1e3)
-            link.settle(seq, _ack(seq, link.in_flight[seq], verdict, held_ms))
+            link.settle(seq, _ack(seq, link.in_flight[seq], verdict))
 
 
 def _checked_hello(request: Any) -> Any:
@@ -227,9 +237,9 @@ def _overrun(what: str) -> ProtocolError:
     return ProtocolError(grpc.StatusCode.RESOURCE_EXHAUSTED, what)
 
 
-def _ack(seq: int, want_result: bool, stored: Stored, held_ms: float = 0.0) -> wire.IngestResponse:
-    ack = wire.Ack(seq=seq, duplicate=stored.duplicate, held_ms=held_ms)
-    if want_result:
+def _ack(seq: int, waiting: Waiting, stored: Stored) -> wire.IngestResponse:
+    ack = wire.Ack(seq=seq, duplicate=stored.duplicate, held_ms=waiting.held_ms)
+    if waiting.want_result:
         ack.detections.extend(_message(d) for d in stored.detections)
     return wire.IngestResponse(ack=ack)
 

@@ -1,7 +1,8 @@
 """The streams that are open, one per edge: what is in flight on each, and what is to be said on it."""
 
 import asyncio
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import grpc
 from prometheus_client import Gauge
@@ -17,16 +18,29 @@ class Goodbye:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A packet in flight: whether its ack shall carry the detections, and when it was read from this stream."""
+
+    want_result: bool
+    read_ns: int = field(default_factory=time.monotonic_ns)
+
+    @property
+    def held_ms(self) -> float:
+        """How long it has been here. The monotonic clock's: setting the clock is no news of the link."""
+        return (time.monotonic_ns() - self.read_ns) / 1e6
+
+
 class Link:
-    """One stream of one edge. `in_flight`: the seq of each packet not yet acked or nacked, and whether its ack
-    shall carry the detections. `stored_up_to`: above this seq, a packet is surely new.
+    """One stream of one edge. `in_flight`: the seq of each packet not yet acked or nacked, and what its ack needs.
+    `stored_up_to`: above this seq, a packet is surely new.
     """
 
     def __init__(self, edge: str, epoch: str, stored_up_to: int) -> None:
         self.edge = edge
         self.epoch = epoch
         self.stored_up_to = stored_up_to
-        self.in_flight: dict[int, bool] = {}
+        self.in_flight: dict[int, Waiting] = {}
         self.outbox: asyncio.Queue[IngestResponse | Goodbye] = asyncio.Queue()
         self._last_words: Goodbye | None = None
 
@@ -47,6 +61,11 @@ class Link:
         """No packet will be read any more: end the stream after the last ack."""
         self._last_words = Goodbye(code, detail)
         self._maybe_leave()
+
+    @property
+    def finished(self) -> bool:
+        """Whether no packet is read any more."""
+        return self._last_words is not None
 
     def _maybe_leave(self) -> None:
         if self._last_words and not self.in_flight:

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     Deleted ones are counted in midstream_dropped_total{reason="results aged out"}. No packet is stored twice, even if
     it is sent again after its result was deleted. A camera's sums are of all it ever sent."""
     min_stored_score: float = Field(default=0.05, ge=0, le=1)
+    edge_rate: int = Field(default=0, ge=0, le=2**40)
+    """Bytes a second that each edge is asked to send at most; edges with room to choose send fewer. 0: no limit."""
     drain_seconds: float = Field(default=20, ge=0, le=600)
     log_level: str = Field(default="INFO", pattern="^(?i:debug|info|warning|error)$")
 

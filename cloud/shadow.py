@@ -1,6 +1,7 @@
 """Checks results by the picture, where an edge sent one along: how far they agree with the uncoded network's.
 
-It has a thread of its own and a short queue, so no result waits for it; what does not fit is counted and dropped.
+It has a thread of its own and a short queue; what does not fit is counted and dropped. So no result waits for a check,
+but where the back half is torchvision's: that runs one frame at a time, and a check may be the one before.
 """
 
 import threading

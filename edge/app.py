@@ -16,7 +16,9 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from common import apidocs
 from common.bundle import Bundle
 from common.telemetry import Metrics, setup_logging
+from common.types import Mode
 from edge import api, choosing, status
+from edge.body import bounded
 from edge.bundles import Bundles, Cache
 from edge.control import Control
 from edge.encode import Encoder
@@ -24,7 +26,7 @@ from edge.intake import Intake
 from edge.link import backoff, open_channel
 from edge.meter import Meter
 from edge.parts import Parts
-from edge.points import Choice, OperatingPoints
+from edge.points import Choice, OperatingPoints, resolved
 from edge.problems import install as install_problems
 from edge.server import bind, new_event_loop, serve
 from edge.settings import Settings, edge_id_of
@@ -61,7 +63,7 @@ class _Application(FastAPI):
             scope["app"] = self
             await api.post_frame(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, bounded(scope, receive), send)
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -141,7 +143,10 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
             stack.push_async_callback(channel.close)
 
         async def install(bundle: Bundle) -> None:
-            intake.encoder = await asyncio.to_thread(Encoder, bundle, settings.ort_threads, settings.max_pixels)
+            encoder = await asyncio.to_thread(Encoder, bundle, settings.ort_threads, settings.max_pixels)
+            await asyncio.to_thread(encoder.prepare, points.modes())
+            _warn(encoder, points, settings)
+            intake.encoder = encoder
 
         bundles = Bundles(Cache(settings.data_dir / "bundles"), channel, install)
         if settings.bundle is not None:
@@ -157,6 +162,24 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
             follow = partial(control.run, lambda: intake.encoder, uplink.link)
             await stack.enter_async_context(_kept_alive("control", follow))
         yield Parts(settings, meter, points, control, spool, intake, bundles, uplink)
+
+
+def _warn(encoder: Encoder, points: OperatingPoints, settings: Settings) -> None:
+    """Say what was asked for and will not be done with this bundle."""
+    for camera, choice in {"everybody": points.everybody, **points.cameras}.items():
+        if resolved(choice, encoder.ways) != choice:
+            log.warning(
+                "this bundle cannot do what was asked for",
+                camera=camera,
+                **choice._asdict(),
+                hint=choosing.refused(choice, encoder),
+            )
+    if settings.shadow and not encoder.checkable:
+        log.warning(
+            "no pictures go along with frames: the cloud could not check by them",
+            setting="MIDSTREAM_EDGE_SHADOW",
+            hint=choosing.missing(Mode.IMAGE, encoder),
+        )
 
 
 def limits_of(s: Settings) -> Limits:

@@ -16,10 +16,29 @@ FIELD = "image"
 _ENVELOPE_BYTES = 64 << 10
 """What multipart may add around a picture: boundaries, headers, other fields."""
 
+SMALL_BYTES = 64 << 10
+"""Of a body that is no picture."""
+
 _RAW = (b"", b"application/octet-stream", b"application/x-www-form-urlencoded")
 """Types that say nothing: the bytes do. The last is what `curl --data-binary` says unless it is told otherwise."""
 
 Headers = Mapping[bytes, bytes]
+
+
+def bounded(scope: Scope, receive: Receive) -> Receive:
+    """The same body, but reading more than SMALL_BYTES of it raises HTTPException 413, once: the answer reads on."""
+    left, told = SMALL_BYTES, False
+
+    async def receive_some() -> Message:
+        nonlocal left, told
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0 and not told:
+            told = True
+            raise HTTPException(413, f"the body is larger than {SMALL_BYTES} bytes")
+        return message
+
+    return receive_some if scope["type"] == "http" else receive
 
 
 def declared_size(headers: Headers, limit: int) -> int:

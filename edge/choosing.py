@@ -1,12 +1,13 @@
 """/v1/operating-point over HTTP: which mode and quality each camera has and why, what there is, and how to choose."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
+from common.bundle import FRONT_FILE
 from common.curve import expected_agreement
 from common.errors import BundleError, FrameError
 from common.problems import SCHEMA
@@ -18,17 +19,39 @@ from edge.points import AUTO, Auto, Choice, resolved
 router = APIRouter()
 
 
+def _wanted_mode(said: object) -> object:
+    if said is None or said == AUTO:
+        return said
+    if not isinstance(said, str) or said not in list(Mode):
+        raise ValueError(f"a mode is one of {', '.join(Mode)} and auto")
+    return Mode(said)
+
+
+def _wanted_quality(said: object) -> object:
+    if said is None or said == AUTO or (type(said) is int and 0 <= said <= 65535):
+        return said
+    raise ValueError("a quality is a whole number from 0 to 65535, or auto")
+
+
+_MODE_SCHEMA = {"anyOf": [{"type": "string", "enum": [*Mode, AUTO]}, {"type": "null"}]}
+_QUALITY_SCHEMA = {
+    "anyOf": [{"type": "integer", "minimum": 0, "maximum": 65535}, {"const": AUTO}, {"type": "null"}],
+}
+Camera = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
 class Wanted(BaseModel):
     """What new frames are coded as, for one camera or for all that have no choice of their own.
 
-    A mode without a quality: the mode's quality is left to the edge. A quality without a mode: of the mode in use.
+    A mode without a quality: the mode's quality is left to the edge. A quality without a mode: of the mode in use,
+    which is then kept. DELETE takes a choice back.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    mode: Mode | Auto | None = None
-    quality: Annotated[int, Field(ge=0, le=65535)] | Auto | None = None
-    camera: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    mode: Annotated[Mode | Auto | None, PlainValidator(_wanted_mode), WithJsonSchema(_MODE_SCHEMA)] = None
+    quality: Annotated[int | Auto | None, PlainValidator(_wanted_quality), WithJsonSchema(_QUALITY_SCHEMA)] = None
+    camera: Camera | None = None
 
 
 @router.get("/v1/operating-point", responses={503: SCHEMA})
@@ -44,15 +67,28 @@ async def patch_operating_point(wanted: Wanted, request: Request) -> dict[str, A
     edge = parts(request)
     encoder = encoder_of(edge)
     choice = _choice(wanted, edge, encoder)
-    if choice.mode != AUTO:
-        await _prepare(encoder, choice.mode)
+    await _prepare(encoder, choice)
+    await _kept(edge.points.set, choice, wanted.camera)
+    return shown(edge, encoder)
+
+
+@router.delete("/v1/operating-point", responses={422: SCHEMA, 503: SCHEMA})
+async def delete_operating_point(request: Request, camera: Camera | None = None) -> dict[str, Any]:
+    """Take a camera's own choice back: it gets what everybody gets. Without a camera: everybody gets the settings'."""
+    edge = parts(request)
+    encoder = encoder_of(edge)
+    await _kept(edge.points.take_back, camera)
+    await asyncio.to_thread(encoder.prepare, edge.points.modes())
+    return shown(edge, encoder)
+
+
+async def _kept(change: Callable[..., None], *arguments: Any) -> None:
     try:
-        await asyncio.to_thread(edge.points.set, choice, wanted.camera)
+        await asyncio.to_thread(change, *arguments)
     except ValueError as e:
         raise FrameError(422, str(e)) from e
     except OSError as e:
         raise FrameError(503, f"the choice cannot be kept: {e.strerror or e}; free some of the disk") from e
-    return shown(edge, encoder)
 
 
 def encoder_of(edge: Parts) -> Encoder:
@@ -60,6 +96,13 @@ def encoder_of(edge: Parts) -> Encoder:
     if edge.intake.encoder is None:
         raise FrameError(503, f"no bundle is running yet: {edge.bundles.trouble}")
     return edge.intake.encoder
+
+
+def listed(qualities: Collection[int]) -> dict[str, int] | list[int]:
+    """The qualities there are, for a program: a range, or each of a few."""
+    if isinstance(qualities, range) and qualities.step == 1:
+        return {"lowest": qualities[0], "highest": qualities[-1]}
+    return list(qualities)
 
 
 def described(qualities: Collection[int]) -> str:
@@ -76,25 +119,49 @@ def _choice(wanted: Wanted, edge: Parts, encoder: Encoder) -> Choice:
     before = edge.points.everybody if wanted.camera is None else edge.points.choice(wanted.camera)
     mode = resolved(before, encoder.ways).mode if wanted.mode is None else wanted.mode
     quality = AUTO if wanted.quality is None else wanted.quality
-    if mode == AUTO:
-        if quality != AUTO:
+    if mode == AUTO and quality != AUTO:
+        if wanted.mode == AUTO:
             raise FrameError(422, "with mode auto the quality is the edge's too: choose a mode, or quality auto")
-        return Choice(AUTO, AUTO)
-    mode = Mode(mode)
+        mode = edge.points.of(wanted.camera or "", encoder.ways).mode
+    choice = Choice(mode if mode == AUTO else Mode(mode), quality)
+    if why := refused(choice, encoder):
+        raise FrameError(422, why)
+    return choice
+
+
+def refused(choice: Choice, encoder: Encoder) -> str:
+    """Why a bundle cannot do this, and what would help; empty if it can."""
+    mode, quality = choice
+    if mode == AUTO:
+        return ""
     if mode not in encoder.ways:
-        there = ", ".join(encoder.ways)
-        raise FrameError(422, f"mode {mode} is none of this bundle's: {there}; its files for the other are not here")
+        return f"mode {mode} is none of this bundle's: {', '.join(encoder.ways)}; {missing(mode, encoder)}"
     if quality != AUTO and quality not in encoder.ways[mode].qualities:
         there = described(encoder.ways[mode].qualities)
-        raise FrameError(422, f"quality {quality} is none of this bundle's in mode {mode}: {there}, or auto")
-    return Choice(mode, quality)
+        return f"quality {quality} is none of this bundle's in mode {mode}: {there}, or auto"
+    return ""
 
 
-async def _prepare(encoder: Encoder, mode: Mode) -> None:
+def missing(mode: Mode, encoder: Encoder) -> str:
+    """What a bundle lacks for a mode."""
+    manifest = encoder.bundle.manifest
+    if mode in manifest.modes:
+        return "its files for it do not load, see the log"
+    if mode is Mode.EDGE and manifest.back.runtime != "onnx":
+        return f"its back half is for {manifest.back.runtime}, which the edge does not run"
+    lacking = {Mode.IMAGE: [FRONT_FILE], Mode.EDGE: ["back.onnx"]}.get(mode, [FRONT_FILE, "back.onnx"])
+    there = [name for name in lacking if name not in manifest.files or manifest.files[name].side != "both"]
+    return f"{' and '.join(there)} must have side both: `midstream bundle build` makes such a bundle"
+
+
+async def _prepare(encoder: Encoder, choice: Choice) -> None:
+    if choice.mode == AUTO:
+        await asyncio.to_thread(encoder.prepare, list(Mode))
+        return
     try:
-        await asyncio.to_thread(encoder.ways[mode].prepare)
+        await asyncio.to_thread(encoder.ways[choice.mode].prepare)
     except BundleError as e:
-        raise FrameError(422, f"mode {mode} does not work with this bundle: {e}") from e
+        raise FrameError(422, f"mode {choice.mode} does not work with this bundle: {e}") from e
 
 
 def shown(edge: Parts, encoder: Encoder) -> dict[str, Any]:
@@ -128,7 +195,7 @@ def _shown_mode(encoder: Encoder, mode: Mode) -> dict[str, Any]:
     measured = {Mode.SPLIT: m.operating_points, Mode.IMAGE: m.picture_points}.get(mode, ())
     return {
         "codec": way.name,
-        "qualities": described(way.qualities),
+        "qualities": listed(way.qualities),
         "default_quality": way.default_quality,
         "points": [point.model_dump() for point in measured],
     }

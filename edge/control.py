@@ -156,7 +156,10 @@ class Control:
         present = [self._rung(camera) for camera in cameras]
         wanted, cause = present, ""
         if rate is not None and total(cameras, present) > CARRIES * rate:
-            wanted, cause = allocate(cameras, AIM * rate), f"the link carries too little: {rate / 1e3:.1f} kB/s"
+            wanted, cause = (
+                allocate(cameras, AIM * rate, present),
+                f"the link carries too little: {rate / 1e3:.1f} kB/s",
+            )
             self._room_since = None
         elif self._may_rise(higher := allocate(cameras, None if rate is None else ROOMY * rate), present, now):
             wanted, cause = higher, "the link has room"

@@ -132,9 +132,11 @@ def ladder(mode: Mode, curve: Curve, ceiling: int, scale: float = 1.0, unmeasure
     return kept[::-1]
 
 
-def allocate(cameras: Sequence[Camera], budget: float | None) -> list[int]:
-    """The rung of each camera: together they need at most `budget` bytes a second, or as little as they can."""
-    rungs = [len(camera.rungs) - 1 for camera in cameras]
+def allocate(cameras: Sequence[Camera], budget: float | None, highest: Sequence[int] | None = None) -> list[int]:
+    """The rung of each camera, none above `highest` (default: the top): together they need at most `budget` bytes a
+    second, or as little as they can.
+    """
+    rungs = [len(camera.rungs) - 1 for camera in cameras] if highest is None else list(highest)
     if budget is None:
         return rungs
     while total(cameras, rungs) > budget and any(rungs):

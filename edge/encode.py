@@ -1,7 +1,10 @@
 """picture → as much of the network as runs here → container, with the time each took, at an operating point."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+
+import structlog
 
 from common.bundle import Bundle
 from common.codec import Layer
@@ -14,6 +17,8 @@ from common.types import Mode
 from edge import picture
 from edge.points import Point
 from edge.ways import WAYS, Laps, Network, View
+
+log = structlog.get_logger(__name__)
 
 SHADOW_QUALITY = 90
 """Of the picture that a result is checked by: the network finds the same in it as in the original, nearly always."""
@@ -35,13 +40,15 @@ class Encoded:
 
 
 class Encoder:
-    """Everything one bundle needs on the edge. Immutable: another bundle is another Encoder. Raises BundleError."""
+    """Everything one bundle needs on the edge: another bundle is another Encoder. Raises BundleError."""
 
     def __init__(self, bundle: Bundle, threads: int = 1, max_pixels: int = 50_000_000) -> None:
         manifest = bundle.manifest
         network = cache(lambda: Network(bundle, threads))
         self.bundle = bundle
-        self.ways = {mode: WAYS[mode](bundle, network) for mode in manifest.modes}
+        self._all = {mode: WAYS[mode](bundle, network) for mode in manifest.modes}
+        self.ways = dict(self._all)
+        """Those that frames may go."""
         if not self.ways:
             raise BundleError(f"the files of {bundle!r} allow no mode: neither side has what it needs")
         self.curves = curves(manifest)
@@ -52,12 +59,31 @@ class Encoder:
     def __repr__(self) -> str:
         return f"<encoder of {self.bundle!r}: {', '.join(self.ways)}>"
 
+    def prepare(self, modes: Iterable[Mode]) -> None:
+        """Load what these modes need; a mode that does not work is said in the log and no longer among `ways`.
+
+        Raises BundleError if none is left.
+        """
+        for mode in [mode for mode in self.ways if mode in modes]:
+            try:
+                self.ways[mode].prepare()
+            except BundleError as e:
+                log.warning("a mode does not work with this bundle and is left out", mode=mode, error=str(e))
+                self.ways = {other: way for other, way in self.ways.items() if other is not mode}
+                if not self.ways:
+                    raise
+
+    @property
+    def checkable(self) -> bool:
+        """Whether the cloud can check a result by a picture: it needs the front half for that."""
+        return Mode.IMAGE in self._all
+
     def encode(self, data: bytes, point: Point, shadow: bool = False) -> Encoded:
         """One compressed picture to one container, at a point of `ways`; with `shadow`, the picture goes along.
 
         Raises FrameError if the picture is at fault, BundleError if the back half does not load.
         """
-        laps, way = Laps(), self.ways[point.mode]
+        laps, way = Laps(), self._all[point.mode]
         header = picture.read_header(data, self._max_pixels)
         width, height = header.seen
         box = letterbox_geometry(width, height, self._input.width, self._input.fit)
@@ -65,7 +91,7 @@ class Encoder:
         laps.done("decode_picture")
         layers = way.encode(view, point.quality, laps)
         base = len(layers[0].payload)
-        beside = self._beside(view) if shadow and point.mode is not Mode.IMAGE else []
+        beside = self._beside(view) if shadow and self.checkable and point.mode is not Mode.IMAGE else []
         container = pack(Container(self.bundle.prefix, way.id, point.quality, width, height, [*layers, *beside]))
         shadow_bytes = sum(len(layer.payload) for layer in beside)
         return Encoded(container, width, height, point, header.content_type, base, shadow_bytes, laps.ms)

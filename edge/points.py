@@ -6,6 +6,7 @@ settings'. Choices outlive the process, in data_dir/operating-points.json; decis
 
 import json
 import os
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from common.types import Mode
 
 AUTO: Literal["auto"] = "auto"
 Auto = Literal["auto"]
+MAX_FILE_BYTES = 4 << 20
+"""More than ten thousand cameras' choices."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,12 +67,25 @@ class OperatingPoints:
     """Raises nothing when the file is damaged: an edge codes frames with the settings' choice, and says so."""
 
     def __init__(self, default: Choice, max_cameras: int, path: Path | None = None) -> None:
-        self.everybody = default
+        self._default = default
+        self._chosen: Choice | None = None
+        """For everybody; None: nobody did, so the settings' counts, whatever it will be after a restart."""
         self.cameras: dict[str, Choice] = {}
         self.decided: dict[str, Decided] = {}
         self._max_cameras = max_cameras
         self._path = path
+        self._writing = threading.Lock()
         self._load()
+
+    @property
+    def everybody(self) -> Choice:
+        """What cameras get that have no choice of their own."""
+        return self._chosen or self._default
+
+    def modes(self) -> set[Mode]:
+        """Those that frames may get by what was chosen."""
+        chosen = {choice.mode for choice in (self.everybody, *self.cameras.values())}
+        return set(Mode) if AUTO in chosen else {Mode(mode) for mode in chosen}
 
     def choice(self, camera: str) -> Choice:
         """What was asked for of this camera."""
@@ -102,39 +118,46 @@ class OperatingPoints:
 
         Raises ValueError at the bound of cameras, OSError if the disk does not take it: then nothing has changed.
         """
-        everybody, cameras = self.everybody, dict(self.cameras)
-        if camera is None:
-            everybody = choice
-        elif camera in cameras or len(cameras) < self._max_cameras:
-            cameras[camera] = choice
-        else:
-            raise ValueError(f"{self._max_cameras} cameras have operating points of their own already")
-        self._save(everybody, cameras)
-        self.everybody, self.cameras = everybody, cameras
+        with self._writing:
+            chosen, cameras = self._chosen, dict(self.cameras)
+            if camera is None:
+                chosen = choice
+            elif camera in cameras or len(cameras) < self._max_cameras:
+                cameras[camera] = choice
+            else:
+                raise ValueError(
+                    f"{self._max_cameras} cameras have operating points of their own already; "
+                    "DELETE /v1/operating-point?camera=NAME takes one back"
+                )
+            self._keep(chosen, cameras)
+
+    def take_back(self, camera: str | None = None) -> None:
+        """Undo what was chosen: a camera gets what everybody gets, everybody what the settings say; others stay.
+
+        Raises OSError if the disk does not take it: then nothing has changed.
+        """
+        with self._writing:
+            chosen = None if camera is None else self._chosen
+            self._keep(chosen, {name: choice for name, choice in self.cameras.items() if name != camera})
 
     # ---- on disk
 
-    def _save(self, everybody: Choice, cameras: Mapping[str, Choice]) -> None:
-        if self._path is None:
-            return
-        scratch = self._path.with_suffix(".tmp")
-        with scratch.open("w") as f:
-            json.dump({"everybody": everybody, "cameras": cameras}, f)
-            f.flush()
-            os.fsync(f.fileno())
-        scratch.replace(self._path)
+    def _keep(self, chosen: Choice | None, cameras: dict[str, Choice]) -> None:
+        if self._path is not None:
+            _write(self._path, json.dumps({"everybody": chosen, "cameras": cameras}))
+        self._chosen, self.cameras = chosen, cameras
 
     def _load(self) -> None:
         if self._path is None or not self._path.exists():
             return
         try:
-            said = json.loads(self._path.read_text())
-            everybody = _read_choice(said["everybody"])
+            said = json.loads(_read(self._path))
+            chosen = None if said["everybody"] is None else _read_choice(said["everybody"])
             cameras = {str(name): _read_choice(choice) for name, choice in said["cameras"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
             log.warning("the kept operating points cannot be read; the settings' are used", error=str(e))
             return
-        self.everybody, self.cameras = everybody, dict(list(cameras.items())[: self._max_cameras])
+        self._chosen, self.cameras = chosen, dict(list(cameras.items())[: self._max_cameras])
 
 
 def resolved(choice: Choice, scales: Scales) -> Choice:
@@ -151,6 +174,26 @@ def keeps(choice: Choice, point: Point, scales: Scales) -> bool:
     if point.mode not in scales or point.quality not in scales[point.mode].qualities:
         return False
     return choice.mode in (AUTO, point.mode) and choice.quality in (AUTO, point.quality)
+
+
+def _read(path: Path) -> str:
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise ValueError(f"{size} bytes, more than {MAX_FILE_BYTES}")
+    return path.read_text()
+
+
+def _write(path: Path, text: str) -> None:
+    scratch = path.with_suffix(".tmp")
+    with scratch.open("w") as f:
+        f.write(text)
+        f.flush()
+        os.fsync(f.fileno())
+    scratch.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)  # a new name is on the disk when its folder is
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _read_choice(said: Iterable[Any]) -> Choice:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from common import problems
-from common.errors import FrameError, MidstreamError
+from common.errors import BundleError, FrameError, MidstreamError
 from edge.intake import NotNowError
 from edge.spool import SpoolError
 
@@ -49,6 +49,11 @@ def refusal(error: MidstreamError) -> Response:
         return problem(error.status, str(error))
     if isinstance(error, SpoolError):
         return problem(503, str(error), headers={"Retry-After": "5"})
+    if isinstance(error, BundleError):
+        detail = (
+            f"the bundle does not work in this mode: {error}; choose another mode, or give the cloud another bundle"
+        )
+        return problem(503, detail, "bundle-broken", {"Retry-After": "5"})
     raise error
 
 

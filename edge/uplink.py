@@ -22,6 +22,7 @@ from edge.goodput import Goodput, Link
 from edge.link import backoff
 from edge.meter import Meter
 from edge.spool import Pending, Spool, SpoolError, now_us
+from edge.strangers import StrangerError, Strangers, StreamEndedError, prefix_of
 
 WELCOME_SECONDS = 10.0
 AHEAD = 32
@@ -43,10 +44,6 @@ class Outcome:
     refusal: str = ""
 
 
-class StreamEndedError(Exception):
-    """The cloud closed the stream, or did not keep to its rules."""
-
-
 @dataclass(slots=True)
 class LinkState:
     """How the link is, for health and metrics."""
@@ -59,27 +56,6 @@ class LinkState:
     """Sent on this stream and neither acked nor nacked."""
     since: float = field(default_factory=time.monotonic)
     """When the link came up, or went down."""
-
-
-class Strangers:
-    """Frames whose bundle the cloud does not hold, by what the cloud says of it: since when, and for how long yet.
-
-    A cloud that is being upgraded will hold it again, and frames stay in order; so they wait, and those behind them
-    too. But not for ever: then they fail, and the others go on.
-    """
-
-    MOST = 64
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._since: dict[str, float] = {}
-
-    def over(self, bundle: str, now: float) -> bool:
-        """Whether frames of this bundle have waited long enough."""
-        since = self._since.setdefault(bundle, now)
-        while len(self._since) > self.MOST:
-            del self._since[next(iter(self._since))]
-        return now - since >= self._patience
 
 
 class Uplink:
@@ -102,6 +78,8 @@ class Uplink:
         self.state = LinkState()
         self.goodput = Goodput()
         self._strangers = Strangers(patience)
+        self._away_since: float | None = None
+        """Since when the cloud cannot be asked. A stream that ends because of a stranger was an answer."""
         self._told = ""
         """The trouble logged last. A stream that ends right after its Welcome, time and again, is logged once."""
         self.on_bundle: Callable[[str], None] = lambda digest: None
@@ -133,9 +111,13 @@ class Uplink:
         """Keep a stream open, for ever."""
         delays = backoff()
         while True:
-            began, trouble = time.monotonic(), ""
+            began, trouble, away = time.monotonic(), "", True
             try:
                 await self._stream()
+            except* StrangerError as errors:
+                trouble, away = _sentence(errors), False
+                if StrangerError.failed_in(errors):
+                    delays = backoff()
             except* (
                 grpc.aio.AioRpcError,
                 StreamEndedError,
@@ -143,7 +125,9 @@ class Uplink:
                 TimeoutError,
                 asyncio.InvalidStateError,
             ) as errors:
-                trouble = _sentence(errors)
+                trouble = trouble or _sentence(errors)
+            if away and self._away_since is None:
+                self._away_since = max(began, self.state.since)
             if time.monotonic() - began > STEADY_SECONDS:
                 delays, self._told = backoff(), ""
             self._down(trouble)
@@ -177,6 +161,9 @@ class Uplink:
 
     def _welcomed(self, welcome: pb.Welcome) -> None:
         self.state = LinkState(True, "", welcome.window, welcome.max_payload_bytes)
+        if self._away_since is not None:
+            self._strangers.away(time.monotonic() - self._away_since)
+            self._away_since = None
         self.goodput.hint = 0
         self._meter.link(up=True)
         log.info("link up", window=welcome.window, queued=self._spool.stats.queued, bundle=welcome.bundle_digest[:12])
@@ -221,9 +208,6 @@ class _Stream:
         self._seq = 0
         """Everything up to here was read from the spool."""
         self._ahead: deque[Pending] = deque()
-        self._stranger = ""
-        """Set when the cloud does not hold a frame's bundle: nothing more is sent, and the stream ends when all that
-        was sent is answered, so that the frame is sent again with the next one."""
         self._returned = asyncio.Event()
         self._writing = asyncio.Lock()
         self._layers: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
@@ -235,7 +219,8 @@ class _Stream:
         while True:
             while not self._ahead:
                 await self._read_ahead()
-            while self._stranger or len(self._state.in_flight) >= self._state.window:
+            while len(self._state.in_flight) >= self._state.window:
+                self._goodput.full()
                 self._returned.clear()
                 await self._returned.wait()
             await self._send(self._ahead.popleft())
@@ -304,14 +289,14 @@ class _Stream:
             kind = message.WhichOneof("message")
             if handler := handlers.get(kind or ""):
                 handler(getattr(message, kind))
-            if self._stranger and not self._state.in_flight:
-                raise StreamEndedError(f"the cloud does not hold a frame's bundle, asked again later: {self._stranger}")
         raise StreamEndedError("the cloud ended the stream")
 
     def _acked(self, ack: pb.Ack) -> None:
         if (frame := self._state.in_flight.get(ack.seq)) is None:
             return
-        self._goodput.acked(frame.seq, time.monotonic(), ack.held_ms / 1e3)
+        held = ack.held_ms / 1e3 if ack.HasField("held_ms") else None
+        self._goodput.acked(frame.seq, time.monotonic(), held)
+        self._strangers.known(prefix_of(frame.payload))
         self._meter.acked(frame.accepted_us)
         found = tuple(Detection(d.label, d.score, (d.x1, d.y1, d.x2, d.y2)) for d in ack.detections)
         self._end(frame, "done", outcome=Outcome(found))
@@ -320,13 +305,8 @@ class _Stream:
         if (frame := self._state.in_flight.get(nack.seq)) is None:
             return
         self._goodput.acked(frame.seq, time.monotonic())
-        unknown = nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE
-        if unknown and not self._strangers.over(nack.detail[:500], time.monotonic()):
-            # Of a cloud that is being upgraded, not of the frame: it stays in the spool.
-            self._state.in_flight.pop(frame.seq)
-            self._spool.claims.give_back(frame.seq)
-            self._stranger = self._stranger or nack.detail[:500] or "no detail"
-            return
+        if nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE:
+            self._strange(frame, nack.detail[:500])
         reason = _reason(nack.reason)
         log.warning("the cloud refused a frame", frame_id=frame.frame_id, reason=reason, detail=nack.detail)
         if nack.reason == pb.NACK_REASON_CORRUPT:
@@ -335,6 +315,21 @@ class _Stream:
             self._end(frame, "expired", "older than its max_age in the cloud")
         else:
             self._end(frame, "failed", reason, nack.detail[:500])
+
+    def _strange(self, frame: Pending, detail: str) -> None:
+        """Of a cloud that is being upgraded, not of the frame: it stays in the spool. If that takes too long, it fails,
+        and so do those of its bundle behind it, which the cloud did not take either. Raises StrangerError.
+        """
+        bundle = prefix_of(frame.payload)
+        if not self._strangers.over(bundle, time.monotonic()):
+            self._state.in_flight.pop(frame.seq)
+            self._spool.claims.give_back(frame.seq)
+            raise StrangerError(detail, failed=False)
+        log.warning("the cloud refused a frame", frame_id=frame.frame_id, reason="unknown bundle", detail=detail)
+        for one in list(self._state.in_flight.values()):
+            if one.seq >= frame.seq and prefix_of(one.payload) == bundle:
+                self._end(one, "failed", "unknown bundle", detail)
+        raise StrangerError(detail, failed=True)
 
     def _end(
         self, frame: Pending, state: str, reason: str = "", detail: str = "", outcome: Outcome | None = None

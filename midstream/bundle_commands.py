@@ -11,15 +11,15 @@ bundle_app = typer.Typer(no_args_is_help=True, help="Look at, verify, build and 
 
 Folder = Annotated[Path, typer.Argument(help="A bundle's folder.")]
 Out = Annotated[Path, typer.Option(help="Folder that gets the bundle's folder.")]
-Codec = Annotated[
-    str, typer.Option(help="What codes the features: transform, transform-labelled, lightweight or lightweight-rans.")
-]
+CODECS = "What codes the features: transform, transform-labelled, lightweight or lightweight-rans."
+Codec = Annotated[str, typer.Option(help=CODECS)]
 Validate = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(help="Other pictures to measure on, like --calibrate; default: every fourth of those."),
 ]
 Images = Annotated[int, typer.Option(help="At most this many pictures, evenly spread over what is there.", min=1)]
 Numbers = Annotated[Optional[str], typer.Option(help="Three numbers with commas, in --color order.")]  # noqa: UP045
+QUICK = 40
 Text = Annotated[Optional[str], typer.Option()]  # noqa: UP045
 
 
@@ -44,7 +44,10 @@ def build(
     export: Annotated[Optional[Path], typer.Argument(help="What `midstream train detector` exported.")] = None,  # noqa: UP045
     onnx: Annotated[Optional[Path], typer.Option(help="A whole detector as an ONNX file.")] = None,  # noqa: UP045
     torchvision: Annotated[Optional[str], typer.Option(help="A model of torchvision by its name.")] = None,  # noqa: UP045
-    weights: Annotated[str, typer.Option(help="torchvision's own (DEFAULT), or a state dict's file.")] = "DEFAULT",
+    weights: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A state dict's file for --torchvision; default: torchvision's own."),
+    ] = None,
     cut: Annotated[Optional[str], typer.Option(help="The tensor to cut at, or several with commas.")] = None,  # noqa: UP045
     head: Annotated[Optional[str], typer.Option(help="What the outputs mean: nanodet, yolox, fastestdet.")] = None,  # noqa: UP045
     calibrate: Annotated[
@@ -53,7 +56,7 @@ def build(
     ] = None,
     validate: Validate = None,
     images: Images = 200,
-    codec: Codec = "transform",
+    codec: Annotated[Optional[str], typer.Option(help=f"{CODECS} Default: transform.")] = None,  # noqa: UP045
     labels: Annotated[Optional[Path], typer.Option(help="A label a line; default: COCO's eighty.")] = None,  # noqa: UP045
     name: Annotated[Optional[str], typer.Option(help="The bundle's name; default: the network's.")] = None,  # noqa: UP045
     size: Annotated[Optional[int], typer.Option(help="The input's side in pixels, for torchvision.", min=1)] = None,  # noqa: UP045
@@ -67,7 +70,7 @@ def build(
         typer.Option("--range", help="The value of white before mean and std: 255 or 1."),
     ] = None,
     out: Out = Path("bundles"),
-    quick: Annotated[bool, typer.Option("--quick", help="Measure on few pictures.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="At most 40 pictures.")] = False,
 ) -> None:
     """Make a bundle: cut a network, fit the codec to pictures, measure the operating points, write, verify.
 
@@ -87,7 +90,7 @@ def build(
                 head=head,
                 calibrate=calibrate,
                 validate=validate,
-                images=40 if quick else images,
+                images=min(images, QUICK) if quick else images,
                 codec=codec,
                 labels=labels,
                 name=name,

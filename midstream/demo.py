@@ -18,7 +18,7 @@ from rich.table import Table
 from bench.settings import MissingDataError, data_root
 from bench.stand import Stand
 from common.errors import MidstreamError
-from common.types import STAGES
+from common.types import STAGES, Mode
 from midstream import frames
 from midstream.results import describe
 from midstream.send import post
@@ -29,6 +29,12 @@ VIDEO_FRAMES = 24
 ORDINARY_JPEG_QUALITY = 75
 """What cameras and web servers use when nobody asked for anything else; Pillow's default too."""
 WAIT_S = 20.0
+CODING: dict[str, tuple[str, ...]] = {
+    Mode.SPLIT: ("decode_picture", "front", "code"),
+    Mode.IMAGE: ("decode_picture", "code"),
+    Mode.EDGE: ("decode_picture", "front", "back", "nms", "code"),
+}
+"""The stages that a frame goes through at the edge before it is accepted."""
 
 
 @dataclass
@@ -103,21 +109,25 @@ def result(cloud: httpx.Client, frame_id: str) -> dict[str, Any]:
 def one(frame: frames.SourceFrame, row: dict[str, Any], tally: Tally) -> None:
     """Print one result and count it."""
     took = (_instant(row["stored_at"]) - _instant(row["accepted_at"])) * 1e3
-    took += sum(row["timing"].get(s, 0) for s in ("decode_picture", "front", "code"))
+    took += sum(row["timing"].get(s, 0) for s in CODING[row["provenance"]])
     tally.coded.append(row["bytes"]["coded"])
     tally.jpeg.append(jpeg_bytes(frame.data))
     tally.latency.append(took)
     tally.found += sum(d["score"] >= 0.3 for d in row["detections"])
     console.print(
         f"{frame.name[:27]:28}{tally.coded[-1]:>8,}{tally.jpeg[-1]:>10,}{took:>6.0f} ms   "
-        f"[bold]{describe(row['detections'])}[/]\n[dim]{'':4}{waterfall(row['timing'])}[/]"
+        f"[bold]{describe(row['detections'])}[/]\n[dim]{'':4}{waterfall(row['timing'], row['provenance'])}[/]"
     )
 
 
-def waterfall(timing: dict[str, float]) -> str:
-    """The stages in order with their milliseconds, edge, wire and cloud set apart."""
-    cut = STAGES.index("wire")
-    parts = {"edge": STAGES[:cut], "": ("wire",), "cloud": STAGES[cut + 1 :]}
+def waterfall(timing: dict[str, float], mode: str) -> str:
+    """The stages in order with their milliseconds, by the side that ran them in this mode, the wire between."""
+    here = {*CODING[mode], "spool", "queue", "wire"}
+    parts = {
+        "edge": [s for s in STAGES if s in here and s != "wire"],
+        "": ["wire"],
+        "cloud": [s for s in STAGES if s not in here],
+    }
     return "  ·  ".join(
         f"{name} " * bool(name) + ", ".join(f"{s} {timing[s]:.1f}" for s in stages if s in timing)
         for name, stages in parts.items()

@@ -22,7 +22,7 @@ def run(cloud: str, camera: str | None, label: str | None, min_score: float, lim
         for row in rows:
             print(json.dumps(row))
         return 0
-    table = Table("stored", "camera", "detections", "bytes", "of source", "latency", "id")
+    table = Table("stored", "camera", "detections", "mode", "quality", "bytes", "of source", "latency", "id")
     for row in rows:
         table.add_row(*line(row, min_score))
     console.print(table if table.row_count else "No results yet. Send a frame: midstream send PHOTO")
@@ -55,6 +55,8 @@ def line(row: dict[str, Any], min_score: float) -> list[str]:
         row["stored_at"].replace("T", " ")[:23],
         row["camera"],
         describe(row["detections"], min_score),
+        row["provenance"],
+        str(row["quality"]),
         f"{coded:,}",
         f"{coded / source:.1%}" if source else "",
         f"{sum(row['timing'].values()):.0f} ms",

@@ -1,6 +1,5 @@
 """The bench from a bundle to tables, JSON, a plot and a section of docs/results.md."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from bench.accuracy.ways import names, way
 from bench.networks import Split, placed, shipped
 from bench.score import SURE, average_precision
 from bench.settings import data_root
+from bench.written import PLOTS, check_file, write_json
 from common import bundle as bundles
 from common.bundle import Bundle
 from common.errors import MidstreamError
@@ -44,14 +44,15 @@ def run(
     None: the shipped bundle; the COCO photos of the standard listing; all codecs; all photos. Raises MidstreamError
     before anything is measured if an argument cannot be used.
     """
-    for path in (json_path, plot_path):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise MidstreamError(f"{path} cannot be written: its folder does not exist")
+    check_file(json_path)
+    check_file(plot_path, PLOTS)
     place = document.place() if docs else None
     bundle = bundles.load(bundle_dir or shipped(), "both")
     chosen = names(bundle, codecs)
     name, shots = photos(bundle, coco, frames, images)
     scene = Scene(Split(bundle), shots)
+    if not any((found.scores >= SURE).any() for found in scene.uncoded):
+        console.print("[yellow]nothing sure is found in these photos uncoded: every agreement will be 0[/]")
     measured = measure_all(scene, chosen)
     draws = Draws(measured)
     result = {"photos": name, **described(scene), "rows": [m.row.as_json() for m in measured]}
@@ -59,7 +60,7 @@ def run(
     result |= {"standings": [report.as_json(s) for s in found], "bd_rate": report.deltas_as_json(deltas(measured))}
     report.show(result, measured, found)
     if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(json_path, result)
     if plot_path is not None:
         plots.accuracy(measured, plot_path, title=report.title(result))
     if place is not None:

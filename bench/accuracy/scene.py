@@ -1,27 +1,28 @@
 """The photos, their uncoded features and what the network finds in them uncoded: computed once, kept in memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from bench.coco import Picture, listed
+from bench.coco import listed
 from bench.networks import Split
+from bench.pictures import SUFFIXES, Picture, opened, thinned
 from bench.score import Marks
 from common.bundle import Bundle
 from common.codec import Features, Window
 from common.errors import MidstreamError
 from common.geometry import Detections, Letterbox, letterbox_geometry, window
 
-IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"}
+if TYPE_CHECKING:
+    from av import VideoFrame
 
-T = TypeVar("T")
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"}
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -86,48 +87,40 @@ def listing(path: Path, bundle: Bundle, source: str | None = None, limit: int | 
     photos = listed(path, ids, source)[:limit]
     if not photos:
         raise MidstreamError(f"{path} lists no photos")
-    marks = {photo.path: photo.marks if ids else None for photo in photos}
-    return [Shot(place.name, picture, marks[place]) for place, picture in opened(marks)]
+    pictures = opened([photo.path for photo in photos], console, stored=bool(ids))
+    return [Shot(photos[i].path.name, picture, photos[i].marks if ids else None) for i, picture in pictures]
 
 
 def folder(path: Path, limit: int | None = None) -> list[Shot]:
     """The pictures of a folder or the frames of a video, without marks: `limit` of them, evenly spread."""
     if path.suffix.lower() in VIDEOS:
-        shots = [Shot(f"{path.name}#{i}", picture) for i, picture in enumerate(frames(path))]
-        return thinned(shots, limit)
+        return video(path, limit)
     if not path.is_dir():
         raise MidstreamError(f"{path} is neither a folder of pictures nor a video ({', '.join(sorted(VIDEOS))})")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES)
-    shots = [Shot(file.name, picture) for file, picture in opened(thinned(files, limit))]
-    if not shots:
-        raise MidstreamError(f"{path} holds no picture that can be read ({', '.join(sorted(IMAGES))})")
-    return shots
+    files = thinned(sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES), limit)
+    if not files:
+        raise MidstreamError(f"{path} holds no picture that can be read ({', '.join(sorted(SUFFIXES))})")
+    return [Shot(files[i].name, picture) for i, picture in opened(files, console, stored=False)]
 
 
-def opened(files: Iterable[Path]) -> Iterator[tuple[Path, Picture]]:
-    """Each file with its picture; those that cannot be read are named and left out."""
-    for file in files:
-        try:
-            with Image.open(file) as image:
-                yield file, np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as e:
-            console.print(f"[yellow]left out:[/] {file.name} cannot be read: {e}")
+def video(path: Path, limit: int | None = None) -> list[Shot]:
+    """Frames of a video. It is decoded twice: once to count them, once to keep the few."""
+    wanted = set(thinned(range(sum(1 for _ in frames(path))), limit))
+    if not wanted:
+        raise MidstreamError(f"{path.name} shows no frame")
+    return [
+        Shot(f"{path.name}#{i}", frame.to_ndarray(format="rgb24"))
+        for i, frame in enumerate(frames(path))
+        if i in wanted
+    ]
 
 
-def frames(path: Path) -> Iterator[Picture]:
+def frames(path: Path) -> Iterator["VideoFrame"]:
     """Every frame of a video. Raises MidstreamError if it cannot be decoded."""
     import av
 
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
+            yield from container.decode(video=0)
     except (av.FFmpegError, IndexError) as e:
         raise MidstreamError(f"{path.name} cannot be decoded as a video: {e}") from e
-
-
-def thinned(things: Sequence[T], limit: int | None) -> list[T]:
-    """At most `limit` of them, evenly spread."""
-    if limit is None or limit >= len(things):
-        return list(things)
-    return [things[i] for i in np.linspace(0, len(things) - 1, limit).round().astype(int)]

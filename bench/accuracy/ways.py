@@ -1,19 +1,21 @@
 """The codecs in one form: a way takes a photo of a scene and a quality to bytes and the features the cloud gets."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.accuracy.scene import Scene
+from bench.accuracy.scene import Scene, console
+from bench.clips import clips
 from bench.mosaic import mosaic
+from bench.pictures import thinned
 from bench.rivals import RIVALS, Rival
 from common import feature_codec
 from common.bundle import Bundle
 from common.codec import Codec, Container, Features, Lightweight, pack, unpack
-from common.codec.clip import choose, fit, optimal_clip
+from common.codec.clip import fit, optimal_clip
 from common.errors import MidstreamError
 
 PAPERS, MOSAIC = "lightweight", "mosaic"
@@ -84,10 +86,7 @@ def own_codec(scene: Scene) -> Way:
 
 def ladder(codec: Codec) -> tuple[int, ...]:
     """All qualities of a codec, or some two dozen evenly spread."""
-    every = list(codec.qualities)
-    if len(every) <= RUNGS:
-        return tuple(every)
-    return tuple(every[i] for i in np.linspace(0, len(every) - 1, RUNGS).round().astype(int))
+    return tuple(thinned(codec.qualities, RUNGS))
 
 
 def feature_way(name: str, codec: Codec, scene: Scene, qualities: tuple[int, ...]) -> Way:
@@ -140,26 +139,17 @@ def picture_way(name: str, rival: Rival, scene: Scene, small: bool) -> Way:
 
 
 def papers(scene: Scene) -> Lightweight:
-    """The papers' codec at this cut: N from 2 to 16, clips from the model of features with this mean and variance.
+    """The papers' codec at this cut: N from 2 to 16, clips as a bundle of that codec would have them (`bench.clips`).
 
-    The bundle's calibration knows both if its own codec needed them. Otherwise they come from the uncoded features of
-    the photos at hand, which flatters the papers' codec, if anything. Where no model fits them (a cut after a
-    pooling, say), the clip of least error on these features takes its place.
+    What training measured for the clips stands in the manifest of a bundle that it exported. Otherwise they come from
+    the uncoded features of the photos at hand, which flatters the papers' codec, if anything.
     """
-    shapes = scene.bundle.manifest.cut.shapes
     params: dict[str, Any] = scene.bundle.manifest.codec
-    sample = np.concatenate([tensor.ravel()[::7] for shot in scene.features[:32] for tensor in shot])
-    slope = float(params.get("slope", 0.1 if sample.min() < 0 else 0.0))
-    try:
-        model = fit(*statistics(params, sample), slope)
-        clips = {levels: optimal_clip(model, levels) for levels in LEVELS}
-    except ValueError:
-        clips = {levels: choose("empirical", sample, levels, slope) for levels in LEVELS}
-    return Lightweight(shapes, clips)
-
-
-def statistics(params: Mapping[str, Any], sample: Features) -> tuple[float, float]:
-    """Mean and variance of the cut."""
-    if "mean" in params and "variance" in params:
-        return float(params["mean"]), float(params["variance"])
-    return float(sample.mean(dtype=np.float64)), float(sample.var(dtype=np.float64))
+    if {"mean", "variance", "slope"} <= params.keys():
+        model = fit(*(float(params[name]) for name in ("mean", "variance", "slope")))
+        found, source = {levels: optimal_clip(model, levels) for levels in LEVELS}, "what training measured"
+    else:
+        sample = np.concatenate([tensor.ravel()[::7] for shot in scene.features[:32] for tensor in shot])
+        found, source = clips(scene.bundle, sample, LEVELS)
+    console.print(f"the papers' codec is clipped by {source}")
+    return Lightweight(scene.bundle.manifest.cut.shapes, found)

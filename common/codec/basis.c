@@ -217,7 +217,7 @@ static int analyse(const grid *g, const analysis *a, const float *features, size
 typedef struct {
     const float *mean, *blank;       /* [pitch], [channel][height][width] */
     const uint32_t *turned_place;    /* [columns]: of the turned planes in falling order of scale */
-    const float *unturn;             /* [columns][columns rounded up to CHUNK]: what each turned plane adds to columns */
+    const float *unturn;             /* [columns][columns, rounded up to CHUNK]: what a turned plane adds to columns */
     const uint32_t *terms;           /* [frequency]: how many columns it has */
     const float *columns_inverse;    /* for each frequency [pitch / GROUP][terms][GROUP] */
     const uint32_t *direct_place;    /* [direct_groups][GROUP]; the largest number: no plane */

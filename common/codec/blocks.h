@@ -17,8 +17,8 @@ typedef struct {
     size_t wave;         /* floats of one frequency of a spectrum */
 } grid;
 
-/* What follows from the other sizes: a frequency is [room][pitch], and then some, for if frequencies were apart by a large
- * power of 2, those of one block would meet in one set of the cache. */
+/* Fills in what follows from the other sizes. A frequency is [room][pitch], and then some: if frequencies were apart by
+ * a large power of 2, those of one block would meet in one set of the cache. */
 void grid_finish(grid *g);
 
 /* Floats in a spectrum [frequency][wave]. */

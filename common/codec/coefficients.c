@@ -2,8 +2,8 @@
  *
  * READ ME FIRST, four things that bite:
  *
- * 1. Planes depend on each other, by the activity of their blocks; the blocks of a plane do not. So a plane is worked on
- *    as a whole: the tables of all blocks, then all symbols, then what symbols do not say.
+ * 1. Planes depend on each other, by the activity of their blocks; the blocks of a plane do not. So a plane is worked
+ *    on as a whole: the tables of all blocks, then all symbols, then what symbols do not say.
  * 2. An encoder lists parts (rans.h) because activity runs forwards and rANS backwards. The list grows plane by plane.
  * 3. Activity and expectation are integers of 8 bits behind the point and at most 4 * 2^8 is added to what keeps
  *    31/32 of itself: both stay below 2^15 + 1, and 16 bits hold them.
@@ -513,7 +513,6 @@ PyMethodDef coefficients_methods[] = {
     {"coefficients_encode", py_coefficients_encode, METH_VARARGS,
      "coefficients_encode(y, sizes, classes, shifts, expected, parts, thresholds) -> bytes"},
     {"coefficients_decode", py_coefficients_decode, METH_VARARGS,
-     "coefficients_decode(data, y, sizes, classes, shifts, expected, rows, values) -> bool: whether data is what encode "
-     "writes"},
+     "coefficients_decode(data, y, sizes, classes, shifts, expected, rows, values) -> bool: whether data is sound"},
     {NULL, NULL, 0, NULL},
 };

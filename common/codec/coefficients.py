@@ -11,7 +11,8 @@ and what a decoder hands on are floats. docs/bitstream.md, "Codec 1", is the nor
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,86 +79,6 @@ def advance(activity: Integers, expectation: int, symbols: Integers, expected: i
     return activity + added - (activity >> DECAY), expectation + expected - (expectation >> DECAY)
 
 
-@dataclass(frozen=True)
-class Model:
-    """What calibration has counted: one for all tensors of a cut. Raises ValueError."""
-
-    expected: NDArray[np.uint16]
-    """[CLASSES]: the mean of min(symbol, MOST), in 1/256."""
-    frequencies: NDArray[np.uint16]
-    """[TABLES, SYMBOLS]: rows sum to 2^14 and nothing is 0."""
-    offset: NDArray[np.int8]
-    """[TABLES, SYMBOLS]: how far from their size 1 to 14 coefficients lie on average, in 1/128 of a step."""
-    thresholds: NDArray[np.float16]
-    """[TABLES, ESCAPE], not falling: how many steps make a coefficient larger than 0, 1, ... 14."""
-    tables: rans.Tables = field(init=False)
-    parts: rans.Parts = field(init=False)
-    """[TABLES, SYMBOLS] what the kernel's encoder lists for a symbol."""
-    limits: Features = field(init=False)
-    """[TABLES, SYMBOLS] `thresholds`, where it looks for them; there is none for the escape."""
-    points: Features = field(init=False)
-    """[TABLES, SYMBOLS] what its decoder takes sizes for, without a shift."""
-
-    def __post_init__(self) -> None:
-        """ValueError if the parts do not fit the format."""
-        for name, kind, shape in (
-            ("expected", np.uint16, (CLASSES,)),
-            ("frequencies", np.uint16, (TABLES, SYMBOLS)),
-            ("offset", np.int8, (TABLES, SYMBOLS)),
-            ("thresholds", np.float16, (TABLES, ESCAPE)),
-        ):
-            array = getattr(self, name)
-            if array.dtype != kind or array.shape != shape:
-                got = f"{array.dtype} {list(array.shape)}"
-                raise ValueError(f"{name}: expected {np.dtype(kind)} {list(shape)}, got {got}")
-        if self.expected.max() > MOST << POINT:
-            raise ValueError(f"expected: expected numbers up to {MOST << POINT}, got {self.expected.max()}")
-        if not self.frequencies.all():
-            raise ValueError("frequencies: expected every symbol to have one in every table")
-        if not (self.thresholds.min() > 0 and np.isfinite(self.thresholds).all() and self._rising()):
-            raise ValueError("thresholds: expected finite rows above 0 that never fall")
-        self._look_up()
-
-    def _rising(self) -> bool:
-        return bool((np.diff(self.thresholds.astype(np.float32), axis=1) >= 0).all())
-
-    def _look_up(self) -> None:
-        tables, symbols = np.indices((TABLES, SYMBOLS), np.int32)
-        coder = rans.Tables(self.frequencies)
-        points = self.values(symbols.ravel(), tables.ravel(), 0).reshape(TABLES, SYMBOLS)
-        limits = np.full((TABLES, SYMBOLS), np.inf, np.float32)
-        limits[:, :ESCAPE] = self.thresholds
-        parts = coder.parts(symbols.astype(np.uint8), tables)
-        for name, value in (("tables", coder), ("parts", parts), ("limits", limits), ("points", points)):
-            object.__setattr__(self, name, value)
-
-    def encode(self, y: Features, planes: "Flat") -> bytes:
-        """The coefficients of all tensors, [planes, blocks] each, in steps, one after the other, by the kernel."""
-        return _kernel.coefficients_encode(y, *planes, self.expected, self.parts, self.limits)
-
-    def decode(self, data: bytes | memoryview, y: Features, planes: "Flat") -> None:
-        """What they stand for, into y, likewise. Raises BitstreamError unless `encode` writes such bytes."""
-        sound = _kernel.coefficients_decode(data, y, *planes, self.expected, self.tables.rows, self.points)
-        check(sound, "coefficients", f"the bytes that encode {y.size} of them", f"{len(data)} others")
-
-    def quantise(self, y: Features, index: Index, shift: int) -> Sizes:
-        """Sizes of coefficients y [blocks], in steps, whose tables are known. NaN has size 0, infinity TOP."""
-        t = np.abs(np.where(np.isnan(y), np.float32(0), y))
-        rounded = np.minimum(np.floor(t + ROUNDING), TOP).astype(np.int32)
-        if shift:
-            return rounded
-        below = (t[:, None] >= self.thresholds[index]).sum(axis=1).astype(np.int32)
-        return np.where(below < ESCAPE, below, np.maximum(rounded, ESCAPE))
-
-    def values(self, q: Sizes, index: Index, shift: int) -> Features:
-        """What coefficients q [blocks], signs included, stand for, in steps: exact in float32."""
-        sizes = np.abs(q)
-        small = (shift == 0) & (sizes > 0) & (sizes < ESCAPE)
-        offset = np.where(small, self.offset[index, np.minimum(sizes, ESCAPE)], 0).astype(np.float32)
-        values: Features = np.sign(q) * (sizes.astype(np.float32) + offset / np.float32(128))
-        return values.astype(np.float32)
-
-
 class Planes(NamedTuple):
     """What both sides know of a tensor before its first coefficient."""
 
@@ -182,11 +103,98 @@ def flat(planes: Sequence[Planes]) -> Flat:
     return Flat(np.array(sizes, np.int32), classes, np.concatenate([tensor.shifts for tensor in planes]))
 
 
+@dataclass(frozen=True)
+class Model:
+    """What calibration has counted: one for all tensors of a cut. Raises ValueError."""
+
+    expected: NDArray[np.uint16]
+    """[CLASSES]: the mean of min(symbol, MOST), in 1/256."""
+    frequencies: NDArray[np.uint16]
+    """[TABLES, SYMBOLS]: rows sum to 2^14 and nothing is 0."""
+    offset: NDArray[np.int8]
+    """[TABLES, SYMBOLS]: how far from their size 1 to 14 coefficients lie on average, in 1/128 of a step."""
+    thresholds: NDArray[np.float16]
+    """[TABLES, ESCAPE], not falling: how many steps make a coefficient larger than 0, 1, ... 14."""
+
+    def __post_init__(self) -> None:
+        """ValueError if the parts do not fit the format."""
+        for name, kind, shape in (
+            ("expected", np.uint16, (CLASSES,)),
+            ("frequencies", np.uint16, (TABLES, SYMBOLS)),
+            ("offset", np.int8, (TABLES, SYMBOLS)),
+            ("thresholds", np.float16, (TABLES, ESCAPE)),
+        ):
+            array = getattr(self, name)
+            if array.dtype != kind or array.shape != shape:
+                got = f"{array.dtype} {list(array.shape)}"
+                raise ValueError(f"{name}: expected {np.dtype(kind)} {list(shape)}, got {got}")
+        if self.expected.max() > MOST << POINT:
+            raise ValueError(f"expected: expected numbers up to {MOST << POINT}, got {self.expected.max()}")
+        if not self.frequencies.all():
+            raise ValueError("frequencies: expected every symbol to have one in every table")
+        if not (self.thresholds.min() > 0 and np.isfinite(self.thresholds).all() and self._rising()):
+            raise ValueError("thresholds: expected finite rows above 0 that never fall")
+        rans.Tables(self.frequencies)  # ValueError unless rows sum to 2^14
+
+    def _rising(self) -> bool:
+        return bool((np.diff(self.thresholds.astype(np.float32), axis=1) >= 0).all())
+
+    @cached_property
+    def tables(self) -> rans.Tables:
+        """For the coder."""
+        return rans.Tables(self.frequencies)
+
+    @cached_property
+    def parts(self) -> rans.Parts:
+        """[TABLES, SYMBOLS] what the kernel's encoder lists for a symbol."""
+        tables, symbols = np.indices((TABLES, SYMBOLS))
+        return self.tables.parts(symbols.astype(np.uint8), tables)
+
+    @cached_property
+    def limits(self) -> Features:
+        """[TABLES, SYMBOLS] `thresholds`, where that encoder looks for them; the last of a row is never reached."""
+        limits = np.full((TABLES, SYMBOLS), np.inf, np.float32)
+        limits[:, :ESCAPE] = self.thresholds
+        return limits
+
+    @cached_property
+    def points(self) -> Features:
+        """[TABLES, SYMBOLS] what the kernel's decoder takes sizes for if there is no shift."""
+        tables, sizes = np.indices((TABLES, SYMBOLS), np.int32)
+        return self.values(sizes.ravel(), tables.ravel(), 0).reshape(TABLES, SYMBOLS)
+
+    def encode(self, y: Features, planes: Flat) -> bytes:
+        """The coefficients of all tensors, [planes, blocks] each, in steps, one after the other, by the kernel."""
+        return _kernel.coefficients_encode(y, *planes, self.expected, self.parts, self.limits)
+
+    def decode(self, data: bytes | memoryview, y: Features, planes: Flat) -> None:
+        """What they stand for, into y, likewise. Raises BitstreamError unless `encode` writes such bytes."""
+        sound = _kernel.coefficients_decode(data, y, *planes, self.expected, self.tables.rows, self.points)
+        check(sound, "coefficients", f"the bytes that encode {y.size} of them", f"{len(data)} others")
+
+    def quantise(self, y: Features, index: Index, shift: int) -> Sizes:
+        """Sizes of coefficients y [blocks], in steps, whose tables are known. NaN has size 0, infinity TOP."""
+        t = np.abs(np.where(np.isnan(y), np.float32(0), y))
+        rounded = np.minimum(np.floor(t + ROUNDING), TOP).astype(np.int32)
+        if shift:
+            return rounded
+        below = (t[:, None] >= self.thresholds[index]).sum(axis=1).astype(np.int32)
+        return np.where(below < ESCAPE, below, np.maximum(rounded, ESCAPE))
+
+    def values(self, q: Sizes, index: Index, shift: int) -> Features:
+        """What coefficients q [blocks], signs included, stand for, in steps: exact in float32."""
+        sizes = np.abs(q)
+        small = (shift == 0) & (sizes > 0) & (sizes < ESCAPE)
+        offset = np.where(small, self.offset[index, np.minimum(sizes, ESCAPE)], 0).astype(np.float32)
+        values: Features = np.sign(q) * (sizes.astype(np.float32) + offset / np.float32(128))
+        return values.astype(np.float32)
+
+
 # ---- Reference -------------------------------------------------------------------------------------------------
 
 
 class Walk:
-    """One tensor, plane by plane: `table` says which tables code the next plane, `step` that it is coded."""
+    """One tensor, plane by plane: iterating says which tables code the next plane, `code` that it is coded."""
 
     def __init__(self, model: Model, planes: Planes) -> None:
         self.model, self.planes = model, planes

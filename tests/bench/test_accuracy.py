@@ -15,11 +15,12 @@ from bench.accuracy.compare import Draws, standings
 from bench.accuracy.rows import SPAN, Row, measure, sweep
 from bench.accuracy.scene import Scene, folder, listing
 from bench.accuracy.ways import Coded, Way, ladder, names, papers, picture_way, way
+from bench.clips import clips
 from bench.networks import Split
 from bench.plots import spread
 from bench.rivals import RIVALS, Rival
 from common import feature_codec
-from common.codec import Container, pack
+from common.codec import Container, Lightweight, pack
 from common.errors import MidstreamError
 from midstream.cli import main
 from tests.bench import tiny
@@ -112,6 +113,18 @@ def test_every_rival_is_there_at_both_sizes_and_can_be_named(scene):
 
 def test_the_papers_codec_has_every_number_of_levels(scene):
     assert list(papers(scene).qualities) == list(range(2, 17))
+
+
+def test_the_papers_clips_follow_one_rule(scene, capsys):
+    """tiny's cut comes out of a division: no model is known for it, and the least error is taken, ends and all."""
+    sample = np.concatenate([tensor.ravel()[::7] for shot in scene.features for tensor in shot])
+    found, source = clips(scene.bundle, sample, range(2, 17))
+    assert "least error" in source
+    ours = papers(scene)
+    assert ours.clips == Lightweight(ours.shapes, found).clips
+    assert "clipped by least error" in capsys.readouterr().err
+    negative, _ = clips(scene.bundle, sample - 1, [4])
+    assert negative[4][0] < 0
 
 
 def test_a_ladder_of_a_continuous_codec_keeps_both_ends():
@@ -211,7 +224,25 @@ def test_a_broken_picture_is_named_and_left_out(tmp_path, capsys):
     (tmp_path / "b.jpg").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("not asked for")
     assert [shot.name for shot in folder(tmp_path)] == ["a.png"]
-    assert "b.jpg cannot be read" in capsys.readouterr().err
+    assert "skipped 1 of 2 pictures: b.jpg" in capsys.readouterr().err
+
+
+def test_pictures_of_a_folder_are_upright_and_those_of_a_listing_as_they_are_marked(bundle, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (20, 10), "red").save(tmp_path / "a.jpg", exif=exif)
+    (shot,) = folder(tmp_path)
+    assert shot.picture.shape == (20, 10, 3)
+    content = {"images": [{"id": 1, "file_name": "a.jpg", "width": 20, "height": 10}], "annotations": []}
+    (tmp_path / "listing.json").write_text(json.dumps(content))
+    (shot,) = listing(tmp_path / "listing.json", bundle)
+    assert shot.picture.shape == (10, 20, 3)
+
+
+def test_a_listing_of_which_no_photo_can_be_read_is_refused(bundle, photos, tmp_path):
+    (tmp_path / "listing.json").write_text(photos.read_text())
+    with pytest.raises(MidstreamError, match=r"none of the 6 pictures can be read: 1\.png"):
+        accuracy.run(bundle.path, coco=tmp_path / "listing.json")
 
 
 def test_frames_of_a_video_are_spread_over_it(tmp_path):
@@ -253,6 +284,10 @@ def test_what_cannot_be_used_is_refused_before_anything_is_measured(bundle, phot
         accuracy.run(bundle.path, coco=photos, frames=tmp_path)
     with pytest.raises(MidstreamError, match="its folder does not exist"):
         accuracy.run(bundle.path, coco=photos, json_path=tmp_path / "no" / "where.json")
+    with pytest.raises(MidstreamError, match="is a folder"):
+        accuracy.run(bundle.path, coco=photos, json_path=tmp_path)
+    with pytest.raises(MidstreamError, match="must end in"):
+        accuracy.run(bundle.path, coco=photos, plot_path=tmp_path / "x.xyz")
     with pytest.raises(MidstreamError, match="no picture that can be read"):
         accuracy.run(bundle.path, frames=tmp_path)
     with pytest.raises(MidstreamError, match="neither a folder"):

@@ -58,6 +58,13 @@ def test_build_show_and_calibrate(inputs: Path, tmp_path: Path) -> None:
     assert bundles.load(other, "both").manifest.codec["name"] == "lightweight-rans"
 
 
+def test_quick_raises_no_limit(inputs: Path, tmp_path: Path) -> None:
+    answer = midstream(*words(inputs, "--images", "3", "--out", str(tmp_path)), "--quick")
+    assert answer.returncode == 0, answer.stderr
+    assert "skipped 1 of 3 pictures: 4.jpg" in answer.stdout
+    assert "default quality 4: " in answer.stdout and "bytes a picture, agreement" in answer.stdout
+
+
 def test_cuts_are_listed(inputs: Path, tmp_path: Path) -> None:
     answer = midstream("bundle", "cuts", str(inputs / "yolox.onnx"), "--json", str(tmp_path / "cuts.json"))
     assert answer.returncode == 0 and "leaky ReLU" in answer.stdout

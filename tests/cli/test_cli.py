@@ -53,7 +53,7 @@ def test_the_shipped_bundle_is_whole() -> None:
     assert answer.returncode == 0 and shipped().name in answer.stdout
 
 
-@pytest.mark.parametrize("name", ["bundle.toml", "front.onnx", "back.onnx", "calibration.npz"])
+@pytest.mark.parametrize("name", ["bundle.toml", "front.onnx", "back.onnx", "codec.npz"])
 def test_one_flipped_bit_in_a_bundle_is_found(tmp_path: Path, name: str) -> None:
     damaged = tmp_path / shipped().name
     shutil.copytree(shipped(), damaged)

@@ -14,6 +14,7 @@ from common import feature_codec
 from common.bundle import MANIFEST, Bundle, digest_of, verify_file
 from common.codec import Container, pack
 from common.errors import BundleError
+from common.geometry import letterbox_geometry, window
 from common.wire import stream_pb2 as wire
 from common.wire.stream_pb2_grpc import BundleServiceStub
 from tests.cloud import tiny
@@ -120,7 +121,8 @@ async def test_frames_of_the_bundle_before_are_decoded(cloud: Running) -> None:
     manifest = before.manifest
     codec = feature_codec.of(before)
     quality = codec.default_quality
-    layers = codec.encode([np.zeros(shape, np.float32) for shape in manifest.cut.shapes], quality)
+    seen = window(letterbox_geometry(640, 480, manifest.input.width, manifest.input.fit), manifest.input.width)
+    layers = codec.encode([np.zeros(shape, np.float32) for shape in manifest.cut.shapes], quality, seen)
     payload = pack(Container(before.prefix, codec.id, quality, 640, 480, layers))
     sent = packet(1, payload)
     async with cloud.edge() as edge:

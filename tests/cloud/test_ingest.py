@@ -4,10 +4,15 @@ import asyncio
 import sqlite3
 import time
 import uuid
+from dataclasses import replace
+from itertools import count
 
 import grpc
 import pytest
 
+from common.codec import Layer, unpack
+from common.codec.container import pack
+from common.payload import SHADOW
 from common.wire import stream_pb2 as wire
 from tests.cloud import tiny
 from tests.cloud.conftest import Running, Start
@@ -127,6 +132,44 @@ async def test_a_foreign_bundle_is_named(cloud: Running) -> None:
     async with cloud.edge() as edge:
         (nack,) = await edge.deliver(packet(1, foreign))
     assert nack.reason == wire.NACK_REASON_UNKNOWN_BUNDLE and "01" * 4 in nack.detail
+
+
+async def test_nothing_overtakes_a_frame_of_a_foreign_bundle(cloud: Running) -> None:
+    good = cloud.payload()
+    foreign = tiny.resealed(tiny.payload(cloud.bundle), prefix=b"\x01" * 4)
+    sent = [packet(i, foreign if i == 5 else good) for i in range(1, 12)]
+    async with cloud.edge() as edge:
+        await edge.send(*sent)
+        said = await edge.answers(5)
+        assert [a.seq for a in said if isinstance(a, wire.Ack)] == [1, 2, 3, 4]
+        assert await edge.end() is grpc.StatusCode.FAILED_PRECONDITION
+    rows = (await cloud.json("/v1/results", order="asc"))["results"]
+    assert [r["id"] for r in rows] == [p.frame_id for p in sent[:4]]
+
+
+async def test_held_is_measured_on_this_stream_whatever_the_clock_says(
+    cloud: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, jumps = time.time_ns, count(0, 3_600_000_000_000)
+    payload = cloud.payload()
+    sent = [packet(i, payload) for i in range(5)]
+    monkeypatch.setattr("cloud.ingest.time.time_ns", lambda: real() - next(jumps))
+    async with cloud.edge() as edge:
+        began = time.monotonic()
+        acks = await edge.deliver(*sent) + await edge.deliver(sent[0])
+        took = (time.monotonic() - began) * 1e3
+    assert all(ack.HasField("held_ms") and 0 < ack.held_ms <= took for ack in acks)
+
+
+async def test_bytes_of_a_picture_beside_are_not_the_frames(cloud: Running) -> None:
+    plain = cloud.payload({(0, 0, 0): 1.0})
+    frame = unpack(plain)
+    beside = pack(replace(frame, layers=[*frame.layers, Layer(SHADOW, b"x" * 5000)]))
+    async with cloud.edge() as edge:
+        await edge.deliver(packet(1, beside))
+    (row,) = (await cloud.json("/v1/results"))["results"]
+    assert len(plain) <= row["bytes"]["coded"] < len(plain) + 10
+    assert await cloud.counter('midstream_feature_bytes_sum{layer="shadow"}') == 5000
 
 
 OUT_OF_RANGE: list[dict[str, object]] = [
@@ -263,3 +306,9 @@ async def test_hundreds_of_edges_share_one_engine(cloud: Running) -> None:
 
     assert sum(await asyncio.gather(*(one(f"e{i}") for i in range(40)))) == 400
     assert len((await cloud.json("/v1/cameras"))["cameras"]) == 40
+
+
+async def test_each_edge_is_told_what_to_send_at_most(start: Start) -> None:
+    async with start(edge_rate=12_345) as cloud, cloud.edge() as edge:
+        assert (await edge.hear()).rate_hint.bytes_per_second == 12_345
+        assert (await edge.deliver(packet(1, cloud.payload())))[0].seq == 1

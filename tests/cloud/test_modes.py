@@ -99,23 +99,33 @@ async def test_frames_of_all_kinds_share_a_batch_in_order(cloud: Running) -> Non
     assert [r["provenance"] for r in rows] == [("split", "image", "edge")[i % 3] for i in range(1, 25)]
 
 
-BAD: list[tuple[int, bytes, str]] = [
-    (3, b"", "a whole JPEG"),
-    (3, b"\xff\xd8\xff\xd9", "a JPEG that can be decoded"),
-    (4, b"\0", "a multiple of 12"),
-    (4, b"\0" * 12 * 11, "at most 120"),
-    (4, b"\0\2" + b"\0" * 10, "label"),
-    (5, b"", "codec: expected one of 0"),
+BAD: list[tuple[int, int, bytes, str]] = [
+    (3, 1, b"", "a whole JPEG"),
+    (3, 1, b"\xff\xd8\xff\xd9", "a JPEG that can be decoded"),
+    (3, 0, b"", "quality: expected 1 to 100 with codec 3, got 0"),
+    (3, 101, b"", "quality: expected 1 to 100 with codec 3, got 101"),
+    (4, 0, b"\0", "a multiple of 12"),
+    (4, 0, b"\0" * 12 * 11, "at most 120"),
+    (4, 0, b"\0\2" + b"\0" * 10, "label"),
+    (4, 1, b"", "quality: expected 0 to 0 with codec 4, got 1"),
+    (5, 1, b"", "codec: expected one of 0"),
 ]
 
 
 async def test_what_is_wrong_is_named_and_stops_nothing(cloud: Running) -> None:
     async with cloud.edge() as edge:
-        sent = [pack(Container(cloud.bundle.prefix, codec, 1, 320, 320, [Layer(0, data)])) for codec, data, _ in BAD]
+        sent = [pack(Container(cloud.bundle.prefix, c, q, 320, 320, [Layer(0, data)])) for c, q, data, _ in BAD]
         answers = await edge.deliver(*(packet(i + 1, data) for i, data in enumerate([*sent, features(cloud)])))
-    for (_, _, says), nack in zip(BAD, answers, strict=False):
+    for (*_, says), nack in zip(BAD, answers, strict=False):
         assert nack.reason == wire.NACK_REASON_CORRUPT and says in nack.detail
     assert isinstance(answers[-1], wire.Ack)
+
+
+async def test_a_picture_has_no_shadow(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        nack, ack = await edge.deliver(packet(1, shadowed(picture(cloud))), packet(2, shadowed(detections(cloud))))
+    assert nack.reason == wire.NACK_REASON_CORRUPT and "one base layer" in nack.detail
+    assert isinstance(ack, wire.Ack)
 
 
 async def test_a_bundle_that_keeps_its_front_half_takes_no_pictures(start: Any) -> None:

@@ -1,5 +1,7 @@
 """The coefficient coder: its model, its walk, the kernel equal to the reference, hostile bytes."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,16 @@ def test_arrays_that_do_not_fit_are_named(name: str, change: Any, message: str) 
     arrays = {part: getattr(MODEL, part) for part in ("expected", "frequencies", "offset", "thresholds")}
     with pytest.raises(ValueError, match=message):
         Model(**arrays | {name: change(arrays[name])})
+
+
+def test_a_model_is_checked_by_an_optimising_python_too() -> None:
+    program = (
+        "from tests.codec.transform_samples import model; from common.codec.coefficients import Model; m = model()\n"
+        "try: Model(m.expected, m.frequencies + m.frequencies.dtype.type(1), m.offset, m.thresholds)\n"
+        "except ValueError as e: print(e)"
+    )
+    answer = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=True)
+    assert "sum to 16384" in answer.stdout
 
 
 # ---- Coder --------------------------------------------------------------------------------------------------------

@@ -106,6 +106,15 @@ def test_bundles_without_rotation_and_with_few_ranks(block: int) -> None:
     assert [tensor.shape for tensor in back] == codec.shapes
 
 
+def test_a_frame_of_which_nothing_is_worth_a_bit_is_the_mean_in_18_bytes() -> None:
+    faint = {f"{t}.{name}": ARRAYS[f"{t}.{name}"] * 0 - 700 for t in range(2) for name in ("scale", "turned")}
+    codec = Transform.from_params(PARAMS, ARRAYS | faint)
+    (layer,) = codec.encode(frame())
+    assert len(layer.payload) == 18
+    for t, features in enumerate(codec.decode([layer])):
+        assert np.allclose(features, ARRAYS[f"{t}.mean"][:, None, None], atol=1e-5)
+
+
 # ---- Borders ------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,8 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
                 self.packets.append(request.packet)
                 if answer := self.verdict(request.packet):
                     down.put_nowait(answer)
+                    if answer.nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE:
+                        return  # what is behind it must not overtake it
             elif kind == "layer_reply":
                 self.replies.append(request.layer_reply)
 

@@ -13,11 +13,11 @@ from common.telemetry import Metrics
 from common.types import Mode
 from edge import control as controls
 from edge.control import Control
-from edge.decide import CARRIES, Camera, Situation, allocate, decide, ladder, total
+from edge.decide import CARRIES, Camera, Rung, Situation, allocate, decide, ladder, total
 from edge.encode import Encoded, Encoder
 from edge.goodput import Goodput, Link
 from edge.meter import Meter
-from edge.points import AUTO, Choice, OperatingPoints, Point
+from edge.points import AUTO, Choice, Decided, OperatingPoints, Point
 from tests.edge import tiny
 
 SPLIT = Choice(Mode.SPLIT, AUTO)
@@ -260,3 +260,23 @@ def test_points_outlive_the_process_and_a_damaged_file_does_not_end_it(tmp_path:
     for damaged in ("", "{", "[]", '{"everybody": ["nowhere", 1], "cameras": {}}', '{"everybody": ["split", -1]}'):
         path.write_text(damaged)
         assert OperatingPoints(SPLIT, 2, path).everybody == SPLIT
+
+
+def test_a_step_down_raises_nobody(encoder: Encoder) -> None:
+    """A camera that is lower than the best share of the link would have it stays there until there is room."""
+    world = World(encoder, lambda t: 1e6, {"a": 10, "b": 10}).run(20)
+    world.points.decided["a"] = Decided(Point(Mode.SPLIT, 2), "earlier")
+    world.points.decided["b"] = Decided(Point(Mode.SPLIT, 4), "earlier")
+    world.control.traffic["b"].interval = 0.01
+    world.control.tick(encoder, Link(3_900.0 * 10), world.now)
+    assert world.point("a").quality == 2
+    assert world.point("b").quality < 4
+
+
+def test_a_share_is_found_below_where_each_camera_is() -> None:
+    rungs = [Rung(Point(Mode.SPLIT, q), 100.0 * q, q / 10) for q in (2, 4, 8)]
+    cameras = [Camera("a", 1.0, rungs), Camera("b", 10.0, rungs)]
+    for budget in (0.0, 1_000.0, 2_500.0, 5_000.0, 1e9):
+        for highest in ([0, 2], [1, 1], [2, 0]):
+            found = allocate(cameras, budget, highest)
+            assert all(f <= h for f, h in zip(found, highest, strict=True))

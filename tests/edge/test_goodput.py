@@ -93,3 +93,55 @@ def test_an_old_rate_is_doubted_and_believed_longer_when_it_proves_true() -> Non
     again = through(goodput, [1_000] * 100, 0.1, 2_000, start=end + DOUBT_S + 2)
     assert goodput.rate_at(again + DOUBT_S + 1) is not None
     assert goodput.rate_at(again + 2 * DOUBT_S + 1) is None
+
+
+@pytest.mark.parametrize("rtt", [0.6, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("gap", [0.05, 0.125, 1.0])
+def test_a_way_that_becomes_longer_is_no_limit(rtt: float, gap: float) -> None:
+    goodput, rng, events = Goodput(), random.Random(3), []
+    for seq in range(round(200 / gap)):
+        sent = seq * gap
+        away = (0.03 if sent < 20 else rtt) + rng.uniform(0, 0.01)
+        events += [(sent, 0, seq), (sent + away, 1, seq)]
+    for when, acked, seq in sorted(events):
+        if acked:
+            goodput.acked(seq, when, held=0.0)
+        else:
+            goodput.sent(seq, 4_000, when)
+        assert goodput.rate is None, f"{rtt} s is a long way, not a narrow one, at {when:.1f} s"
+
+
+def test_a_full_window_on_a_narrow_link_shows_its_rate() -> None:
+    goodput, rate, size, window = Goodput(), 100_000, 4_000, 32
+    free, acks, now = 0.0, [], 0.0
+    for seq in range(400):
+        if len(acks) == window:
+            goodput.full()
+            now, old = acks.pop(0)
+            goodput.acked(old, now, held=0.0)
+        goodput.sent(seq, size, now)
+        free = max(free, now) + size / rate
+        acks.append((free + 0.02, seq))
+    assert goodput.rate == pytest.approx(rate, rel=0.1)
+
+
+@pytest.mark.parametrize("held", [None, 7.0, float("nan"), -1.0])
+def test_what_the_cloud_cannot_have_held_teaches_nothing(held: float | None) -> None:
+    goodput = Goodput()
+    goodput.sent(0, 1_000, 0.0)
+    goodput.acked(0, 0.5, held)
+    for seq in range(1, 100):  # half a second each way, always: nothing is late
+        goodput.sent(seq, 1_000, seq)
+        goodput.acked(seq, seq + 0.5 + 0.001 * seq, held=0.0)
+    assert goodput.rate is None
+
+
+def test_another_stream_may_take_another_way() -> None:
+    goodput = Goodput()
+    goodput.sent(0, 1_000, 0.0)
+    goodput.acked(0, 0.01, held=0.0)
+    goodput.broken()
+    for seq in range(1, 20):  # slower by and by, but never twice as slow as on this stream
+        goodput.sent(seq, 1_000, 2.0 * seq)
+        goodput.acked(seq, 2.0 * seq + 1.0 + 0.04 * seq, held=0.0)
+    assert goodput.rate is None

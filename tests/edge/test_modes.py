@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from common import bundle as bundles
 from common.bundle import Bundle
 from common.codec import Container, Layer, unpack
 from common.geometry import letterbox_geometry
@@ -16,7 +18,7 @@ from common.payload import SHADOW, DetectionList, PictureCodec
 from common.types import Mode
 from edge import picture
 from edge.encode import Encoder
-from edge.points import Point
+from edge.points import Choice, Decided, Point
 from tests.edge import tiny
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Peer, until
@@ -91,7 +93,7 @@ async def test_the_answer_lists_points_by_mode_and_what_to_expect(edge: Edge) ->
     assert [p["quality"] for p in body["modes"]["split"]["points"]] == [2, 4, 8]
     assert body["modes"]["image"] == {
         "codec": "picture",
-        "qualities": "1 to 100",
+        "qualities": {"lowest": 1, "highest": 100},
         "default_quality": 75,
         "points": [],
     }
@@ -109,11 +111,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"mode": "image", "quality": 0}, "1 to 100"),
     ({"mode": "edge", "quality": 4}, "in mode edge: 0"),
     ({"mode": "auto", "quality": 4}, "with mode auto"),
-    ({"mode": "cloud"}, "split"),
+    ({"mode": "cloud"}, "body/mode: Value error, a mode is one of split, image, edge and auto"),
+    ({"mode": ["split"]}, "a mode is one of"),
     ({"mode": None}, "say a mode"),
     ({"quality": -1}, "quality"),
     ({"quality": 65536}, "quality"),
-    ({"quality": "x"}, "auto"),
+    ({"quality": "x"}, "body/quality: Value error, a quality is a whole number from 0 to 65535, or auto"),
     ({}, "say a mode"),
     ({"camera": "a"}, "say a mode"),
     ({"quality": 4, "x": 1}, "x"),
@@ -133,25 +136,128 @@ async def test_a_mode_the_files_do_not_allow_is_refused_with_the_reason(start: S
     async with start() as edge:  # a bundle with the usual files
         assert list((await edge.http.get("/v1/operating-point")).json()["modes"]) == ["split"]
         for mode in ("image", "edge"):
-            is_problem(await edge.http.patch("/v1/operating-point", json={"mode": mode}), 422, "is none of this bundle")
+            is_problem(
+                await edge.http.patch("/v1/operating-point", json={"mode": mode}), 422, "is none of this bundle's"
+            )
+            answer = await edge.http.patch("/v1/operating-point", json={"mode": mode})
+            file = {"image": "front.onnx", "edge": "back.onnx"}[mode]
+            is_problem(answer, 422, f"{file} must have side both: `midstream bundle build`")
     async with start(mode="edge") as edge:
         assert (await coded(edge)).codec == 0, "a setting that is not possible does not stop the cameras"
         assert "cannot do" in (await edge.http.get("/v1/operating-point")).json()["reason"]
 
 
-async def test_a_back_half_that_does_not_load_is_said_when_it_is_chosen(start: Start, tmp_path: Path) -> None:
-    from common import bundle as bundles
-
+@pytest.fixture
+def broken(tmp_path: Path) -> Bundle:
+    """A bundle that allows every mode, if its back half were one."""
     manifest = tiny.write(tmp_path / "a").manifest.model_dump(exclude={"format", "files"})
     files: dict[str, tuple[bundles.Side, bytes]] = {
         "front.onnx": ("both", tiny.front()),
         "back.onnx": ("both", b"no network"),
     }
-    broken = bundles.write(tmp_path, manifest, files)
+    return bundles.write(tmp_path, manifest, files)
+
+
+async def test_a_back_half_that_does_not_load_is_said_when_it_is_chosen(start: Start, broken: Bundle) -> None:
     async with start(bundle=broken.path) as edge:
         answer = await edge.http.patch("/v1/operating-point", json={"mode": "edge"})
         is_problem(answer, 422, "back.onnx is not a network")
         assert (await coded(edge)).codec == 0
+        edge.parts.points.set(Choice(Mode.EDGE, 0))  # behind the border's back
+        is_problem(await edge.post(jpeg()), 503, "back.onnx is not a network")
+
+
+@pytest.mark.parametrize("mode", ["auto", "edge"])
+async def test_a_back_half_that_does_not_load_is_no_choice_of_the_edge(start: Start, broken: Bundle, mode: str) -> None:
+    async with start(bundle=broken.path, mode=mode) as edge:
+        assert list((await edge.http.get("/v1/operating-point")).json()["modes"]) == ["split", "image"]
+        assert (await coded(edge)).codec == 0
+    async with start(bundle=broken.path) as edge:
+        assert list((await choose(edge, mode="auto", camera="b"))["modes"]) == ["split", "image"]
+
+
+async def test_choices_made_at_once_are_all_kept(start: Start, whole: Bundle) -> None:
+    async with start(bundle=whole.path) as edge:
+        names = [f"c{i}" for i in range(60)]
+        answers = await asyncio.gather(
+            *(edge.http.patch("/v1/operating-point", json={"quality": 8, "camera": name}) for name in names)
+        )
+        assert {answer.status_code for answer in answers} == {200}
+        assert set((await edge.http.get("/v1/operating-point")).json()["cameras"]) == set(names)
+    async with start(bundle=whole.path) as edge:
+        assert set((await edge.http.get("/v1/operating-point")).json()["cameras"]) == set(names)
+
+
+async def test_a_cameras_choice_is_of_this_camera_alone(start: Start, whole: Bundle) -> None:
+    async with start(bundle=whole.path) as edge:
+        await choose(edge, quality=2, camera="a")
+    async with start(bundle=whole.path, mode="image") as edge:
+        body = (await edge.http.get("/v1/operating-point")).json()
+        assert body["mode"] == "image" and body["cameras"]["a"]["quality"] == 2, "the settings count for the others"
+
+
+async def test_a_choice_can_be_taken_back(start: Start, whole: Bundle) -> None:
+    async with start(bundle=whole.path, max_cameras=1) as edge:
+        await choose(edge, mode="image")
+        await choose(edge, mode="edge", camera="a")
+        full = await edge.http.patch("/v1/operating-point", json={"mode": "edge", "camera": "b"})
+        is_problem(full, 422, "DELETE /v1/operating-point?camera=")
+        gone = await edge.http.delete("/v1/operating-point", params={"camera": "a"})
+        assert gone.status_code == 200 and gone.json()["cameras"] == {}
+        assert (await coded(edge, "a")).codec == 3, "everybody's"
+        await choose(edge, mode="edge", camera="b")
+        is_problem(await edge.http.delete("/v1/operating-point", params={"camera": "/"}), 422, "camera")
+        assert (await edge.http.delete("/v1/operating-point")).json()["chosen"]["mode"] == "split"
+    async with start(bundle=whole.path) as edge:
+        assert list((await edge.http.get("/v1/operating-point")).json()["cameras"]) == ["b"]
+
+
+async def test_a_quality_alone_is_of_the_mode_that_auto_has_chosen(edge: Edge) -> None:
+    await choose(edge, mode="auto")
+    edge.parts.points.decided["a"] = Decided(Point(Mode.IMAGE, 75), "because")
+    assert (await choose(edge, quality=33, camera="a"))["cameras"]["a"]["chosen"] == {"mode": "image", "quality": 33}
+    assert (await choose(edge, quality=8))["chosen"] == {"mode": "split", "quality": 8}
+
+
+async def test_what_was_asked_for_and_cannot_be_is_said_when_the_bundle_is_there(start: Start) -> None:
+    with capture_logs() as logs:
+        async with start(mode="image", shadow=1) as edge:
+            assert len((await coded(edge)).layers) == 1, "a picture that the cloud could not check by"
+        async with start(quality=7):
+            pass
+    said = [(line["event"], line["hint"]) for line in logs if "hint" in line]
+    assert [event for event, _ in said] == [
+        "this bundle cannot do what was asked for",
+        "no pictures go along with frames: the cloud could not check by them",
+        "this bundle cannot do what was asked for",
+    ]
+    assert "front.onnx must have side both" in said[0][1] and "2, 4, 8" in said[2][1]
+
+
+async def test_a_body_without_end_is_not_kept(edge: Edge) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1
+            yield b" " * 65536
+
+    answer = await edge.http.patch(
+        "/v1/operating-point", content=endless(), headers={"content-type": "application/json"}
+    )
+    is_problem(answer, 413, "larger than 65536 bytes")
+    assert sent < 300, "some is read so that the answer is heard, and thrown away"
+
+
+@pytest.mark.parametrize("damaged", ["[" * 200_000, " " * (5 << 20), '{"everybody": 3, "cameras": {}}', "\x00", "{}"])
+async def test_a_damaged_file_of_choices_stops_nothing(start: Start, tmp_path: Path, damaged: str) -> None:
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "operating-points.json").write_text(damaged)
+    with capture_logs() as logs:
+        async with start() as edge:
+            assert (await coded(edge)).codec == 0
+    assert any("cannot be read" in line["event"] for line in logs)
 
 
 async def test_choices_survive_a_restart(start: Start, whole: Bundle) -> None:

@@ -3,15 +3,19 @@
 import asyncio
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from common.wire import stream_pb2 as pb
 from edge.app import drain
+from edge.encode import Encoder
 from edge.link import backoff
 from edge.parts import Parts
+from edge.strangers import Strangers, prefix_of
 from edge.uplink import Uplink
+from tests.edge import tiny
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Peer, ack, nack, silent, until
 from tests.edge.pictures import jpeg
@@ -134,14 +138,14 @@ async def test_a_frame_of_a_bundle_the_cloud_does_not_hold_waits_until_it_does(s
     peer.verdict = lambda p: nack(p, pb.NACK_REASON_UNKNOWN_BUNDLE, "no bundle 12ab") if p.seq == 2 else ack(p)
     with capture_logs() as logs:
         async with start(peer) as edge:
-            ids = await send(edge, 3)
-            assert await ended(edge, 2) == {("done", ""): 2}, "those sent beside it are stored"
+            ids = await send(edge, 6)
+            assert await ended(edge, 1) == {("done", ""): 1}, "nothing overtakes it"
             await until(lambda: len(peer.hellos) > 3)
-            assert await edge.state(ids[1]) == "queued" and edge.parts.spool.stats.queued == 1
+            assert await edge.state(ids[1]) == "queued" and edge.parts.spool.stats.queued == 5
             assert "no bundle 12ab" in uplink(edge.parts).state.trouble or uplink(edge.parts).state.up
-            peer.verdict = ack
-            assert await ended(edge, 3) == {("done", ""): 3}
-            assert await edge.state(ids[1]) == "done"
+            before, peer.verdict = len(peer.packets), ack
+            assert await ended(edge, 6) == {("done", ""): 6}
+            assert [p.frame_id for p in peer.packets[before:]][-5:] == ids[1:]
     assert sum("no bundle 12ab" in str(line) for line in logs) == 1, "said once, not every time"
 
 
@@ -153,22 +157,60 @@ async def test_a_frame_of_an_unknown_bundle_is_dropped_when_it_is_old(start: Sta
         assert peer.packets and await edge.state(frame) == "dropped: older than the spool keeps frames"
 
 
-async def test_a_bundle_that_stays_unknown_stops_the_others_for_so_long_only(start: Start, peer: Peer) -> None:
-    stranger = ""
+async def test_a_bundle_that_stays_unknown_stops_the_others_for_so_long_only(
+    start: Start, peer: Peer, tmp_path: Path
+) -> None:
+    other = tiny.write(tmp_path, seed=1)
 
     def verdict(packet: pb.Packet) -> pb.IngestResponse:
-        strange = packet.frame_id == stranger
+        strange = prefix_of(packet.payload) == other.prefix
         return nack(packet, pb.NACK_REASON_UNKNOWN_BUNDLE, "no bundle 12ab") if strange else ack(packet)
 
-    peer.verdict = silent
     async with start(peer, unknown_bundle_seconds=1.0) as edge:
+        peer.verdict, mine = silent, edge.parts.intake.encoder
+        edge.parts.intake.encoder = Encoder(other)
+        strange = await send(edge, 3)
+        edge.parts.intake.encoder = mine
         ids = await send(edge, 4)
-        stranger, peer.verdict = ids[0], verdict
+        peer.verdict = verdict
         peer.hang_up()
         await asyncio.sleep(0.3)
-        assert await edge.state(stranger) == "queued", "a cloud that is being upgraded is waited for"
-        assert await ended(edge, 4) == {("done", ""): 3, ("failed", "unknown bundle"): 1}
-        assert await edge.state(stranger) == "failed: unknown bundle: no bundle 12ab"
+        assert await edge.state(strange[0]) == "queued", "a cloud that is being upgraded is waited for"
+        assert await ended(edge, 7) == {("done", ""): 4, ("failed", "unknown bundle"): 3}
+        assert await edge.state(strange[0]) == "failed: unknown bundle: no bundle 12ab"
+        assert [await edge.state(i) for i in ids] == ["done"] * 4
+
+
+def test_patience_begins_anew_when_a_bundle_was_held_between() -> None:
+    strangers = Strangers(10.0)
+    assert not strangers.over(b"a", 0.0) and strangers.over(b"a", 10.0)
+    strangers.known(b"b")
+    assert strangers.over(b"a", 11.0)
+    strangers.known(b"a")
+    assert not strangers.over(b"a", 1000.0) and strangers.over(b"a", 1010.0)
+
+
+def test_time_without_the_cloud_is_no_waiting_for_a_bundle() -> None:
+    strangers = Strangers(10.0)
+    assert not strangers.over(b"a", 0.0)
+    strangers.away(100.0)
+    assert not strangers.over(b"a", 109.0) and strangers.over(b"a", 110.0)
+
+
+async def test_a_cloud_that_was_away_is_asked_again_before_a_frame_fails(start: Start, peer: Peer) -> None:
+    peer.verdict = lambda p: nack(p, pb.NACK_REASON_UNKNOWN_BUNDLE, "no bundle 12ab")
+    async with start(peer, unknown_bundle_seconds=1.5) as edge:
+        (frame,) = await send(edge, 1)
+        await until(lambda: peer.packets)
+        await peer.stop()
+        await asyncio.sleep(2.0)
+        peer.packets.clear()
+        await peer.start()
+        await until(lambda: peer.packets)
+        await asyncio.sleep(0.1)
+        assert await edge.state(frame) == "queued"
+        peer.verdict = ack
+        assert await ended(edge, 1) == {("done", ""): 1}
 
 
 async def test_the_cloud_may_ask_for_less(start: Start, peer: Peer) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import random
 
 import numpy as np
@@ -46,6 +47,22 @@ def test_detections_come_back_as_exactly_as_is_said(given_: tuple[list[Detection
         for side, there, size in zip(one.box, other.box, (width, height, width, height), strict=True):
             assert abs(side - there) <= 0.5 * size / 65535 + 0.005 + 1e-9 and there <= size + 1e-9
     assert BOXES.decode(BOXES.encode(back, width, height), width, height) == back
+
+
+ANY = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(st.lists(st.tuples(ANY, st.tuples(ANY, ANY, ANY, ANY)), max_size=9))
+def test_whatever_a_network_finds_is_taken_or_left_out(raw: list[tuple[float, tuple[float, ...]]]) -> None:
+    best_first = sorted(raw, key=lambda one: -one[0] if math.isfinite(one[0]) else 0)
+    sent = [Detection(LABELS[0], score, box) for score, box in best_first]  # type: ignore[arg-type]
+    finite = [d for d in sent if all(map(math.isfinite, (d.score, *d.box)))]
+    assert len(BOXES.decode(BOXES.encode(sent, *SIZE), *SIZE)) == len(finite)
+
+
+def test_sides_in_the_wrong_order_are_put_right() -> None:
+    (back,) = BOXES.decode(BOXES.encode([Detection(LABELS[0], 0.5, (40, 30, 10, 20))], *SIZE), *SIZE)
+    assert back.box == pytest.approx((10, 20, 40, 30), abs=0.02)
 
 
 @given(st.binary(max_size=200))

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -12,10 +13,11 @@ pytest.importorskip("faster_coco_eval")
 
 from rich.console import Console
 
+from bench.clips import clips
 from bench.networks import Split, placed
 from common import bundle as bundles
 from common import feature_codec
-from common.errors import BundleError
+from common.errors import BundleError, MidstreamError
 from common.types import Mode
 from tests.train import graphs
 from tests.train.graphs import LABELS, SIZE
@@ -153,6 +155,10 @@ REFUSED = [
     ({"preprocessing": {"std": "1,0,1"}}, "std"),
     ({"preprocessing": {"fit": "crop"}}, "letterbox and stretch"),
     ({"preprocessing": {"order": "gbr"}}, "rgb and bgr"),
+    ({"preprocessing": {"mean": "1,nan,2"}}, "--mean needs finite"),
+    ({"preprocessing": {"top": -1.0}}, "--range"),
+    ({"weights": "DEFAULT"}, "takes no --weights"),
+    ({"cut": "cut,cut"}, "names cut twice"),
     ({"name": "///"}, "--name"),
 ]
 
@@ -162,6 +168,38 @@ def test_what_cannot_be_built_says_why_and_leaves_nothing(change, says, inputs, 
     with pytest.raises(BundleError, match=says):
         run(request(inputs, **change), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_clips_behind_a_leaky_relu_are_the_papers(built):
+    features = Split(built["yolox"]).cut(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))[0]
+    found, source = clips(built["yolox"], features, [4])
+    assert "model of leaky ReLU 0.1" in source and features.min() < 0 and found[4][0] == 0
+
+
+@pytest.mark.parametrize("option", ["codec", "name", "weights", "validate"])
+def test_options_that_an_export_has_no_use_for_are_refused(option, tmp_path):
+    value = tmp_path if option == "validate" else "bogus"
+    with pytest.raises(BundleError, match=f"takes no --{option}"):
+        run(Request(export=tmp_path, **{option: value}), tmp_path / "out")
+
+
+def test_bundles_are_not_written_into_a_file(inputs, built, tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(MidstreamError, match="--out"):
+            run(Request(onnx=tmp_path / "absent.onnx"), out)
+        with pytest.raises(MidstreamError, match="--out"):
+            build.calibrate(
+                tmp_path / "absent", build.Pictures(inputs["pictures"]), out, build.fit_named("lightweight")
+            )
+
+
+def test_a_build_says_what_its_default_quality_costs(built):
+    for bundle in built.values():
+        said = build.default_point(bundle)
+        quality = feature_codec.of(bundle).default_quality
+        point = next(p for p in bundle.manifest.operating_points if p.quality == quality)
+        assert said.startswith(f"default quality {quality}: {point.bytes_mean:,.0f} bytes")
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "unreadable", "no listing", "foreign labels"])
@@ -179,7 +217,7 @@ def test_pictures_that_cannot_be_used_are_refused(kind, inputs, tmp_path):
     says = {"absent": "no ", "empty": "no pictures", "unreadable": "a.jpg", "foreign labels": "--labels"}.get(
         kind, "COCO"
     )
-    with pytest.raises(BundleError, match=says):
+    with pytest.raises(MidstreamError, match=says):
         run(request(inputs, calibrate=source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -190,6 +228,40 @@ def test_one_corrupt_picture_is_counted_and_named(built, tmp_path):
     console = Console(width=200, file=io.StringIO())
     assert len(load(folder, built["yolox"].manifest, 100, console)) == 4
     assert "skipped 1 of 5 pictures: 3.jpg" in console.file.getvalue()
+
+
+def damaged_exif(path):
+    """A JPEG whose EXIF promises more than there is: Pillow's parser raises struct.error."""
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(data, "JPEG")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12"
+    path.write_bytes(
+        data.getvalue()[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data.getvalue()[2:]
+    )
+    return path
+
+
+def test_damaged_exif_and_sides_nobody_can_code_are_skipped_with_their_reason(built, tmp_path):
+    folder = graphs.pictures(tmp_path / "pictures", 2)
+    damaged_exif(folder / "exif.jpg")
+    Image.new("1", (65_536, 1)).save(folder / "long.png")
+    console = Console(width=400, file=io.StringIO())
+    assert len(load(folder, built["yolox"].manifest, 100, console)) == 2
+    said = console.file.getvalue()
+    assert "skipped 2 of 4 pictures: exif.jpg" in said
+    assert "long.png (65536x1 pixels" in said
+
+
+def test_pictures_in_which_nothing_is_found_are_refused(inputs, tmp_path):
+    network = onnx.load(inputs["yolox"])
+    for node in network.graph.node:
+        if node.op_type == "Sigmoid":  # every score becomes 0
+            node.op_type = "HardSigmoid"
+            node.attribute.extend(onnx.helper.make_attribute(name, 0.0) for name in ("alpha", "beta"))
+    onnx.save(network, tmp_path / "blind.onnx")
+    with pytest.raises(BundleError, match=r"nothing is found.*--head, --color"):
+        run(request(inputs, onnx=tmp_path / "blind.onnx"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_limit_spreads_over_all_pictures(built, tmp_path):

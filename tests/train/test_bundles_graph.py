@@ -7,10 +7,10 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("onnxruntime")
 
+from bench.activation import activation, origin
 from common.errors import BundleError
 from tests.train import graphs
 from train.bundles import graph
-from train.bundles.activation import activation
 from train.bundles.from_onnx import multiply_adds
 from train.bundles.nodes import Nodes
 
@@ -140,3 +140,40 @@ def test_activations_are_named(tmp_path):
     assert activation(model, "cut") == ("leaky ReLU 0.1", 0.1)
     assert activation(model, "left") == ("ReLU", 0.0)
     assert activation(model, "out") == ("mixed", None)
+
+
+def test_only_pure_moves_keep_the_origin_of_values():
+    nodes = Nodes("net")
+    cut = graphs.stem(nodes)
+    moved = nodes("Transpose", nodes("Reshape", cut, np.array([1, 6, 64])), perm=[0, 2, 1], called="moved")
+    for kind, more in (("MaxPool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}), ("Sigmoid", {}), ("Neg", {})):
+        nodes(kind, cut, called=kind, **more)
+    model = helper.make_model(helper.make_graph(nodes.nodes, "net", [], [], nodes.constants))
+    assert origin(model, moved) == origin(model, cut) == cut
+    for kind in ("MaxPool", "Sigmoid", "Neg"):
+        assert origin(model, kind) == kind
+
+
+def test_nan_in_any_output_is_a_difference():
+    good, bad = np.ones(3, np.float32), np.array([1, np.nan, 1], np.float32)
+    for found in ([bad, good], [good, bad]):
+        assert not graph.difference(found, [good, good]) <= graph.TOLERANCE
+    assert graph.difference([good], [good]) == 0
+
+
+def test_a_file_that_is_onnx_but_cannot_be_used_says_so(tmp_path):
+    path = graphs.yolox(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.graph.node[0].op_type = "Conjure"
+    onnx.save(model, tmp_path / "operator.onnx")
+    onnx.save(
+        onnx.load(path), tmp_path / "weights.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    assert graph.read(tmp_path / "weights.onnx").size == graphs.SIZE
+    (tmp_path / "w.bin").unlink()
+    for name, says in (("operator", "Conjure"), ("weights", "w.bin")):
+        with pytest.raises(BundleError, match=rf"cannot be used: .*{says}"):
+            graph.read(tmp_path / f"{name}.onnx")
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(BundleError, match="no ONNX file"):
+        graph.read(tmp_path / "empty.onnx")

@@ -14,6 +14,7 @@ from tests.train import graphs
 from tests.train.graphs import BINS, LABELS, SIZE
 from train.bundles import from_onnx, graph
 from train.bundles.heads import HEADS, append
+from train.bundles.nodes import Nodes
 from train.bundles.preprocess import Preprocessing, prepend
 
 
@@ -144,3 +145,31 @@ def test_nanodet_m_finds_what_it_is_known_to_find():
     assert halves.cut["macs_front"] / (halves.cut["macs_front"] + halves.cut["macs_back"]) == pytest.approx(
         0.1, abs=0.001
     )
+
+
+def nanodet_of_equal_widths(path, activated):
+    """32 labels, 8 bins: scores and sides are [cells, 32]; the sides come first."""
+    nodes, made = Nodes("net"), {}
+    head = graphs.conv(nodes, graphs.stem(nodes), 6, 64)
+    for kind, first in (("sides", 32), ("chances", 0)):
+        part = graphs.slice_channels(nodes, head, first, first + 32)
+        part = nodes("Sigmoid", part) if activated and kind == "chances" else part
+        nodes("Transpose", nodes("Reshape", part, np.array([32, -1])), perm=[1, 0], called=kind)
+        made[kind] = [64, 32]
+    return graph.read(graphs.saved(path, nodes, SIZE, made))
+
+
+def test_scores_and_sides_of_one_width_are_told_by_the_sigmoid(tmp_path):
+    network = nanodet_of_equal_widths(tmp_path / "net.onnx", activated=True)
+    _, back = graph.cut(network, ["cut"])
+    back = append(back, "nanodet", network.flow.shapes, SIZE, 32)
+    front, _ = graph.cut(network, ["cut"])
+    image = np.random.default_rng(0).normal(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32)
+    (features,) = graph.session(front).run(["cut"], {"image": image})
+    (scores,) = graph.session(back).run(["scores"], {"cut": features})
+    (chances,) = graph.session(network.model).run(["chances"], {"image": image})
+    np.testing.assert_allclose(scores[0], chances, atol=1e-5)
+    network = nanodet_of_equal_widths(tmp_path / "net.onnx", activated=False)
+    _, back = graph.cut(network, ["cut"])
+    with pytest.raises(BundleError, match="with the sigmoid"):
+        append(back, "nanodet", network.flow.shapes, SIZE, 32)

@@ -11,10 +11,12 @@ from rich.console import Console
 from bench.networks import Split
 from common.codec import CODECS, coefficients
 from common.codec.window import Window
+from common.errors import BundleError
 from tests.bench import tiny
+from train.bundles.fit import FITS, fitted
 from train.bundles.images import Sample
 from train.calibration import basis, metric, tables
-from train.calibration.fit import transform
+from train.calibration.fit import COUNTED, MEMORY, QUALITIES, countable, transform
 from train.calibration.spectra import Spectra
 
 RNG = np.random.default_rng(5)
@@ -216,3 +218,32 @@ def pictures(count: int) -> list[Sample]:
     """Smooth random colours."""
     coarse = RNG.integers(0, 255, (count, 4, 4, 3)).astype(np.uint8)
     return [Sample(np.kron(c, np.ones((16, 16, 1), np.uint8)).astype(np.uint8), SIZE, SIZE, None) for c in coarse]
+
+
+def test_bases_beyond_half_floats_are_refused() -> None:
+    for factor in (1e-9, 1e9):
+        spectra = [np.float32(factor) * s for s in correlated(3, 50)]
+        with pytest.raises(ValueError, match="half floats"):
+            learn(spectra, correlated(3, 50), turned=8, most=48)
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-6, 1e5, 1e15, 1e30])
+def test_features_of_any_size_are_coded_or_refused(split: Split, factor: float) -> None:
+    run = split.front.run
+    split.front.run = lambda image: [np.float32(factor) * tensor for tensor in run(image)]  # type: ignore[method-assign]
+    try:
+        codec, _, arrays = fitted(FITS["transform"], split, pictures(6), Console(quiet=True))
+    except BundleError as e:
+        assert "cut elsewhere" in str(e)
+    else:
+        assert np.isfinite(arrays["0.blank"].astype(float)).all()
+        codec.decode(codec.encode(split.front.run(pictures(1)[0].image)))
+
+
+def test_of_a_large_cut_fewer_pictures_are_counted() -> None:
+    assert countable([(116, 40, 40)]) == COUNTED
+    large = (512, 160, 160)
+    few = countable([large])
+    assert 1 <= few < COUNTED
+    assert few * 2048 * 40 * 40 * 4 * len(QUALITIES) <= MEMORY // 2
+    assert countable([large] * 2) <= few / 2 + 1

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from bench.networks import Split
+from bench.written import check_folder
 from common import bundle as bundles
 from common import feature_codec
 from common.bundle import Bundle
-from common.codec import CODECS
 from common.errors import BundleError
 from common.types import Mode
-from train.bundles.fit import FITS, Fit
+from train.bundles.fit import FITS, Fit, fitted
 from train.bundles.halves import Files, Halves, described
 from train.bundles.images import Sample, load
 from train.bundles.measure import PICTURE_QUALITIES, Point, Subject, points
@@ -48,6 +48,7 @@ def build(halves: Halves, pictures: Pictures, out: Path, fit: Fit) -> Bundle:
 
 def calibrate(path: Path, pictures: Pictures, out: Path, fit: Fit) -> Bundle:
     """Write a bundle again below `out`, its codec fitted anew, its operating points measured anew."""
+    check_folder(out)
     manifest, files = described(bundles.load(path, "both"))
     return _finish(manifest, {n: f for n, f in files.items() if n != feature_codec.ARRAYS}, pictures, out, fit)
 
@@ -65,9 +66,11 @@ def _finish(manifest: dict[str, Any], files: Files, pictures: Pictures, out: Pat
         draft = bundles.write(Path(scratch), {**manifest, "codec": {}}, files)
         split = Split(draft)
         fitting, measuring = _samples(draft, pictures)
-        params, arrays = fit(split, fitting, console)
-        codec = CODECS[params["name"]].from_params(params, arrays)
         subject = Subject(split, measuring)
+        subject.check(console)
+        console.print(f"fitting the codec to {len(fitting)} pictures")
+        codec, params, arrays = fitted(fit, split, fitting, console)
+        console.print(f"measuring {codec.name} on {len(measuring)} pictures")
         measured = {"operating_points": measure(points(subject, codec))}
         if isinstance(codec.qualities, range):
             params = {**params, "default_quality": proposed(measured["operating_points"])}
@@ -79,7 +82,7 @@ def _finish(manifest: dict[str, Any], files: Files, pictures: Pictures, out: Pat
         bundle = bundles.write(out, {**manifest, "codec": params, **measured}, files)
     except OSError as e:
         raise BundleError(f"cannot write the bundle below {out}: {e.strerror or e}; choose another --out") from e
-    console.print(f"{bundle!r}\n{bundle.path}")
+    console.print(f"{bundle!r}\n{bundle.path}\n{default_point(bundle)}")
     return bundles.load(bundle.path, "both", bundle.digest)
 
 
@@ -105,6 +108,14 @@ def proposed(found: Sequence[Point]) -> int:
     """The cheapest quality at which coding changes little; the best one if it always changes more."""
     good = [point["quality"] for point in found if point["agreement_ap50"] >= LITTLE]
     return min(good, default=max(point["quality"] for point in found))
+
+
+def default_point(bundle: Bundle) -> str:
+    """What a person should expect of the default quality: bytes and agreement, as far as they were measured."""
+    quality = feature_codec.of(bundle).default_quality
+    near = min(bundle.manifest.operating_points, key=lambda point: abs(point.quality - quality))
+    at = f"{quality}" if near.quality == quality else f"{quality}, measured nearby at {near.quality}"
+    return f"default quality {at}: {near.bytes_mean:,.0f} bytes a picture, agreement {near.agreement_ap50:.3f}"
 
 
 def packed(arrays: dict[str, NDArray[Any]]) -> bytes:

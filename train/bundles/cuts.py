@@ -1,6 +1,5 @@
 """Where a network can be cut: what each place costs the edge and, measured, the link. A table, JSON, a plot."""
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -10,19 +9,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.activation import activation, origin
 from bench.networks import Split
+from bench.written import PLOTS, check_file, write_json
 from common import bundle as bundles
-from common.codec import CODECS
 from common.errors import BundleError
 from train.bundles import from_onnx, graph
-from train.bundles.activation import activation
 from train.bundles.build import console, fit_named
+from train.bundles.fit import fitted
 from train.bundles.halves import Halves
 from train.bundles.images import Sample, load
 from train.bundles.measure import Subject
 from train.bundles.progress import track
 
 SUFFIX = ".onnx"
+WIDTH = 132
+"""Characters that the table takes; a narrower terminal breaks the lines."""
 SAME = 0.01
 """Bytes and agreements that differ by less are equal: a few dozen pictures cannot tell them apart."""
 
@@ -72,21 +74,24 @@ class Cuttable:
     name: str
     rows: list[Row]
     halves: Callable[[str], Halves]
+    origins: dict[str, str]
+    """Of each row, the tensor in which its values were computed."""
 
 
 def run(asked: Asked, measuring: Measuring | None, json_path: Path | None, plot: Path | None) -> list[Row]:
     """List, measure if asked to, choose, print, write."""
-    for path in (json_path, plot):
-        if path is not None and not path.parent.is_dir():
-            raise BundleError(f"there is no folder {path.parent} to write {path.name} to")
+    check_file(json_path)
+    check_file(plot, PLOTS)
     network = _onnx(asked) if _is_file(asked.model) else _torchvision(asked, measured=measuring is not None)
     if not network.rows:
         raise BundleError(f"no single tensor cuts {network.name}: name several with `bundle build --cut A,B`")
     rows = _measured(network, asked, measuring) if measuring else network.rows
     rows = pareto(rows)
-    console.print(table(network.name, rows))
+    # Without soft wrapping, which would cut off what it does not fold.
+    wide = console if console.width >= WIDTH else Console(highlight=False, width=WIDTH)
+    wide.print(table(network.name, rows), soft_wrap=False)
     if json_path is not None:
-        json_path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        write_json(json_path, [asdict(row) for row in rows])
     if plot is not None:
         from train.bundles.draw import draw
 
@@ -113,7 +118,7 @@ def _onnx(asked: Asked) -> Cuttable:
             raise BundleError(f"say what the outputs of {path.name} mean: --head nanodet, yolox or fastestdet")
         return from_onnx.halves(path, from_onnx.Wanted((name,), asked.head, asked.labels))
 
-    return Cuttable(path.stem, rows, halves)
+    return Cuttable(path.stem, rows, halves, {row.name: origin(network.model, row.name) for row in rows})
 
 
 def _torchvision(asked: Asked, measured: bool) -> Cuttable:
@@ -131,7 +136,8 @@ def _torchvision(asked: Asked, measured: bool) -> Cuttable:
         )
         for name in names
     ]
-    return Cuttable(network.name, rows, lambda name: vision.halves(wanted, [name], None, {}))
+    origins = {name: origin(front, name) for name in names}
+    return Cuttable(network.name, rows, lambda name: vision.halves(wanted, [name], None, {}), origins)
 
 
 def _row(name: str, shape: tuple[int, ...], macs: int, total: int, kind: str) -> Row:
@@ -147,28 +153,31 @@ def _measured(network: Cuttable, asked: Asked, measuring: Measuring) -> list[Row
     rows = []
     quiet = Console(quiet=True)  # one bar is enough
     for row in track(network.rows, "cuts", console):
-        if rows and _reordered(rows[-1], row):
-            rows.append(replace(row, bytes=rows[-1].bytes, agreement=rows[-1].agreement))
+        if same := next((before for before in rows if _reordered(network.origins, before, row)), None):
+            rows.append(replace(row, bytes=same.bytes, agreement=same.agreement))
             continue
         with tempfile.TemporaryDirectory() as scratch:
             halves = network.halves(row.name)
             split = Split(bundles.write(Path(scratch), {**halves.manifest(), "codec": {}}, halves.files))
             samples = samples or load(measuring.calibrate, split.bundle.manifest, measuring.images, console)
+            subject = Subject(split, samples)
+            if not rows:  # uncoded, every cut finds the same
+                subject.check(console)
             try:
-                params, arrays = fit(split, samples, quiet)
+                codec, _, _ = fitted(fit, split, samples, quiet)
             except BundleError as e:  # the codec takes no tensor of this shape
                 console.print(f"{row.name} is not measured: {e}")
                 rows.append(row)
                 continue
-            codec = CODECS[params["name"]].from_params(params, arrays)
-            point = Subject(split, samples).point(codec, codec.default_quality)
+            point = subject.point(codec, codec.default_quality)
         rows.append(replace(row, bytes=point["bytes_mean"], agreement=point["agreement_ap50"]))
     return rows
 
 
-def _reordered(before: Row, row: Row) -> bool:
-    """Whether a tensor has the values of the one before it in another order: nothing was computed between them."""
-    return (before.macs, before.elements, before.activation) == (row.macs, row.elements, row.activation)
+def _reordered(origins: dict[str, str], before: Row, row: Row) -> bool:
+    """Whether a tensor has the values of one before it, which was measured, in another order."""
+    alike = len(before.shape) == len(row.shape) and before.bytes is not None  # else one may be codable, one not
+    return alike and origins[before.name] == origins[row.name]
 
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
@@ -197,11 +206,13 @@ def _costs(row: Row) -> tuple[float, ...]:
 def table(name: str, rows: Sequence[Row]) -> Table:
     """The cuts for a person."""
     measured = any(row.bytes is not None for row in rows)
-    drawn = Table("cut", "shape", title=f"cuts of {name}", title_justify="left")
+    drawn = Table(title=f"cuts of {name}", title_justify="left")
+    drawn.add_column("cut", overflow="fold")
+    drawn.add_column("shape", no_wrap=True)
     for heading in ("elements", "edge MMACs", "share", *(("bytes", "agreement") if measured else ())):
-        drawn.add_column(heading, justify="right")
-    drawn.add_column("activation")
-    drawn.add_column("best", justify="center")
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    drawn.add_column("activation", no_wrap=True)
+    drawn.add_column("best", justify="center", no_wrap=True)
     for row in rows:
         cells = [row.name, "×".join(map(str, row.shape)), f"{row.elements:,}", f"{row.macs / 1e6:,.1f}"]
         cells.append(f"{row.share:.1%}")

@@ -65,10 +65,10 @@ class Flow:
 
     def check(self, names: Sequence[str]) -> None:
         """Raise BundleError, saying what to do, unless these tensors make a cut."""
-        if not names or len(set(names)) < len(names):
-            raise BundleError(
-                f"the cut {','.join(names)!r} must name at least one tensor, and none twice: {self._hint}"
-            )
+        if not names:
+            raise BundleError(f"the cut must name at least one tensor: {self._hint}")
+        if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+            raise BundleError(f"the cut {','.join(names)} names {', '.join(twice)} twice: leave one out")
         for name in names:
             self._check_tensor(name)
         if around := self.bypasses(names):

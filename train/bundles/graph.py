@@ -52,16 +52,27 @@ def _load(path: Path) -> ModelProto:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BundleError(f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
+        model = onnx.load(path, load_external_data=False)
     except OSError as e:
         raise BundleError(f"cannot read {path}: {e.strerror or e}") from e
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as e:
-        raise BundleError(f"{path} is no ONNX file: {str(e).splitlines()[0]}") from e
+    except (DecodeError, ValueError) as e:
+        raise BundleError(f"{path} is no ONNX file: {e!r}") from e
+    if not model.HasField("graph"):
+        raise BundleError(f"{path} is no ONNX file: there is no graph in it")
+    _complete(model, path)
     opset = opset_of(model)
     if opset < OLDEST_OPSET:
         raise BundleError(f"{path.name} is of opset {opset}: export it with opset {OLDEST_OPSET} or newer")
     return model
+
+
+def _complete(model: ModelProto, path: Path) -> None:
+    """Load weights that are files of their own; raise BundleError if one is missing or an operator is unknown."""
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(model)
+    except (OSError, onnx.checker.ValidationError, ValueError) as e:
+        raise BundleError(f"{path} cannot be used: {' '.join(str(e).split())}") from e
 
 
 def opset_of(model: ModelProto) -> int:
@@ -138,11 +149,12 @@ def session(model: ModelProto) -> InferenceSession:
 
 
 def difference(ours: Iterable[Array], theirs: Iterable[Array]) -> float:
-    """The largest difference of any value, relative to the largest value of its tensor or to 1."""
-    return max(
-        float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) if a.size else 0.0
-        for a, b in zip(ours, theirs, strict=True)
-    )
+    """The largest difference of any value, relative to the largest value of its tensor or to 1; NaN if one is."""
+    with np.errstate(invalid="ignore"):
+        found = [
+            np.abs(a - b).max() / np.maximum(1.0, np.abs(b).max()) for a, b in zip(ours, theirs, strict=True) if a.size
+        ]
+    return float(np.max(found, initial=0.0))
 
 
 def check_halves(network: Network, front: ModelProto, back: ModelProto, seed: int = 0) -> float:

@@ -112,6 +112,8 @@ def nanodet(outputs: Outputs, nodes: Nodes) -> tuple[str, str]:
         widths = [outputs.layout(name)[1] for name in pair]
         if len(pair) != 2 or widths[0] != outputs.labels or widths[1] % 4 or math.isqrt(count) ** 2 != count:
             raise outputs.misfit("nanodet", "per level [cells, labels] and [cells, 4 x bins]")
+        if widths[0] == widths[1]:
+            pair = _sigmoid_first(outputs, pair)
         scores.append(_probability(outputs, nodes, pair[0]))
         sides.append(_rows(outputs, nodes, pair[1]))
         bins = widths[1] // 4
@@ -168,11 +170,27 @@ def _rows(outputs: Outputs, nodes: Nodes, name: str) -> str:
 
 def _probability(outputs: Outputs, nodes: Nodes, name: str) -> str:
     """The output as [N, cells, labels] in 0..1, whether its sigmoid was exported or not."""
+    rows = _rows(outputs, nodes, name)
+    return rows if _activated(outputs, name) else nodes("Sigmoid", rows)
+
+
+def _activated(outputs: Outputs, name: str) -> bool:
+    """Whether the output comes out of a sigmoid."""
     node = outputs.maker(name)
     while node is not None and node.op_type in ("Transpose", "Reshape"):
         node = outputs.maker(node.input[0])
-    rows = _rows(outputs, nodes, name)
-    return rows if node is not None and node.op_type == "Sigmoid" else nodes("Sigmoid", rows)
+    return node is not None and node.op_type == "Sigmoid"
+
+
+def _sigmoid_first(outputs: Outputs, pair: list[str]) -> list[str]:
+    """Two outputs of one width, the one of a sigmoid first. Raises BundleError if that does not tell them apart."""
+    first = sorted(pair, key=lambda name: not _activated(outputs, name))
+    if [_activated(outputs, name) for name in first] != [True, False]:
+        raise BundleError(
+            f"the outputs {' and '.join(pair)} have {outputs.labels} values a cell each: which are scores cannot be "
+            "told; export the network with the sigmoid of its scores"
+        )
+    return first
 
 
 def _columns(nodes: Nodes, rows: str, first: int, end: int) -> str:

@@ -7,19 +7,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from rich.console import Console
 
 from bench.coco import listed
 from bench.networks import placed
+from bench.pictures import SUFFIXES, opened, thinned
 from bench.score import Marks
 from common.bundle import Manifest
 from common.errors import BundleError
 from train.bundles.progress import track
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-SHOWN = 3
-"""Of the files that cannot be read, how many are named."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +42,14 @@ class Source:
 def load(source: Path, manifest: Manifest, limit: int, console: Console) -> list[Sample]:
     """At most `limit` pictures, spread evenly over what is there; files that cannot be read are counted and named.
 
-    Raises BundleError if there is none, or if the listing's categories are not the bundle's labels.
+    Raises MidstreamError if there is none, or if the listing's categories are not the bundle's labels.
     """
-    everything = find(source, manifest.detector.labels)
-    picks = np.unique(np.linspace(0, len(everything) - 1, min(limit, len(everything))).round().astype(int))
-    samples, skipped = [], []
-    for pick in track(picks, "pictures", console):
-        try:
-            samples.append(read(everything[pick], manifest))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-            skipped.append(f"{everything[pick].path.name} ({str(e).splitlines()[0]})")
-    if skipped:
-        more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
-        console.print(f"skipped {len(skipped)} of {len(picks)} pictures: {', '.join(skipped[:SHOWN])}{more}")
-    if not samples:
-        raise BundleError(f"none of the {len(picks)} pictures of {source} can be read: {'; '.join(skipped[:SHOWN])}")
-    return samples
+    chosen = thinned(find(source, manifest.detector.labels), limit)
+    files = track([one.path for one in chosen], "pictures", console)
+    return [
+        Sample(placed(picture, manifest.input), picture.shape[1], picture.shape[0], chosen[i].marks)
+        for i, picture in opened(files, console, stored=chosen[0].marks is not None)
+    ]
 
 
 def find(source: Path, labels: Sequence[str]) -> list[Source]:
@@ -95,12 +83,3 @@ def _in_listing(listing: Path, labels: Sequence[str]) -> list[Source]:
         Source(p.path, p.marks)
         for p in listed(listing, [categories.get(name, -1 - i) for i, name in enumerate(labels)])
     ]
-
-
-def read(source: Source, manifest: Manifest) -> Sample:
-    """One picture. Raises what Pillow raises if it cannot be read."""
-    with Image.open(source.path) as image:
-        # Boxes in a listing are in the pixels as they are stored.
-        upright = image if source.marks is not None else ImageOps.exif_transpose(image)
-        picture = np.asarray(upright.convert("RGB"))
-    return Sample(placed(picture, manifest.input), picture.shape[1], picture.shape[0], source.marks)

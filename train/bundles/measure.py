@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from bench.networks import Split
-from bench.score import agreement, average_precision
+from bench.score import agreement, average_precision, sure
 from common.codec import Codec, Container, Features, Layer, pack, unpack
 from common.codec.container import PREFIX_BYTES
+from common.errors import BundleError
 from common.geometry import Detections, Letterbox, letterbox_geometry, window
 from common.payload.picture import PictureCodec, content_size, place, resize
 from train.bundles.images import Sample
@@ -19,6 +21,9 @@ STEPS = 32
 """Into so many the range of a continuous quality is divided."""
 COARSEST, FINEST = 0.6, 0.995
 """The agreement beyond which finer or coarser points are of no use."""
+
+ENOUGH = 20
+"""Sure detections below which agreement says little."""
 
 PICTURE_QUALITIES = (30, 50, 75, 90)
 
@@ -34,6 +39,17 @@ class Subject:
         self.split, self.samples = split, samples
         self.classes = len(split.bundle.manifest.detector.labels)
         self.uncoded = [self._finish(split.front.run(sample.image), sample) for sample in samples]
+
+    def check(self, console: Console) -> None:
+        """Raise BundleError if nothing at all is found uncoded: there is nothing to agree with. Warn of little."""
+        found = sum(len(sure(each).labels) for each in self.uncoded)
+        if not found:
+            raise BundleError(
+                f"nothing is found in these {len(self.samples)} pictures: check --head, --color and --range, "
+                "or give pictures of what the network knows"
+            )
+        if found < ENOUGH:
+            console.print(f"only {found} sure detections in {len(self.samples)} pictures: agreement is a rough guess")
 
     def _finish(self, features: Sequence[Features], sample: Sample) -> Detections:
         return self.split.finish_sized(features, sample.width, sample.height)

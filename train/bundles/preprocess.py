@@ -31,9 +31,15 @@ class Preprocessing:
     def check(self) -> None:
         """Raise BundleError if no picture can be prepared so."""
         if len(self.mean) != 3 or len(self.std) != 3:
-            raise BundleError(f"mean and std need three numbers each, like 0.5,0.5,0.5, not {self.mean} and {self.std}")
-        if min(map(abs, self.std)) < 1e-9 or not np.isfinite([*self.mean, *self.std, self.top]).all() or self.top <= 0:
-            raise BundleError(f"std must not be 0 and the range must be positive: std {self.std}, range {self.top}")
+            raise BundleError(
+                f"--mean and --std need three numbers each, like 0.5,0.5,0.5, not {self.mean} and {self.std}"
+            )
+        if not np.isfinite(self.mean).all():
+            raise BundleError(f"--mean needs finite numbers, not {self.mean}")
+        if not np.isfinite(self.std).all() or min(map(abs, self.std)) < 1e-9:
+            raise BundleError(f"--std needs finite numbers other than 0, not {self.std}")
+        if not np.isfinite(self.top) or self.top <= 0:
+            raise BundleError(f"--range needs a finite number above 0, not {self.top}")
 
     def input(self, size: int) -> dict[str, Any]:
         """The manifest's [input] table."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.settings import data_root
+from bench.written import check_folder
 from common.bundle import Bundle
 from common.errors import BundleError
 from train.bundles import from_onnx, trained
@@ -13,6 +14,7 @@ from train.bundles.build import Pictures, build, fit_named
 from train.bundles.fit import Fit
 from train.bundles.preprocess import FITS, ORDERS
 
+CODEC = "transform"
 ANY_HEAD = "--head nanodet, yolox or fastestdet"
 
 
@@ -23,13 +25,15 @@ class Request:
     export: Path | None = None
     onnx: Path | None = None
     torchvision: str | None = None
-    weights: str = "DEFAULT"
+    weights: str | None = None
+    """None: torchvision's own."""
     cut: str | None = None
     head: str | None = None
     calibrate: Path | None = None
     validate: Path | None = None
     images: int = 200
-    codec: str = "transform"
+    codec: str | None = None
+    """None: CODEC."""
     labels: Path | None = None
     name: str | None = None
     size: int | None = None
@@ -38,28 +42,29 @@ class Request:
 
 
 def run(request: Request, out: Path) -> Bundle:
-    """Build what was asked for. Raises BundleError, with nothing written, if that cannot be."""
+    """Build what was asked for. Raises MidstreamError, with nothing written, if that cannot be."""
     named = [name for name in SOURCES if getattr(request, name) is not None]
     if len(named) != 1:
         raise BundleError("name one network: the folder of an export, --onnx FILE or --torchvision NAME")
-    if out.exists() and not out.is_dir():
-        raise BundleError(f"{out} is no folder: choose another with --out")
+    check_folder(out)
     return SOURCES[named[0]](request, out)
 
 
 def _export(request: Request, out: Path) -> Bundle:
     assert request.export is not None
-    _refuse(request, "an export", "cut", "head", "labels", "size", "preprocessing")
-    halves = trained.halves(request.export)
+    _refuse(request, "an export", "cut", "head", "labels", "size", "preprocessing", "name", "weights")
     if request.calibrate is not None:
-        return build(halves, _pictures(request), out, fit_named(request.codec))
+        fit, pictures = _codec(request)
+        return build(trained.halves(request.export), pictures, out, fit)
+    _refuse(request, "an export without --calibrate", "codec", "validate")
+    halves = trained.halves(request.export)
     held_out = data_root() / "instances_val.json"
     return build(halves, Pictures(held_out, held_out, request.images), out, trained.fit(request.export))
 
 
 def _onnx(request: Request, out: Path) -> Bundle:
     assert request.onnx is not None
-    _refuse(request, "an ONNX file (its size is fixed)", "size")
+    _refuse(request, "an ONNX file (its size and weights are fixed)", "size", "weights")
     if request.head is None:
         raise BundleError(f"say what the outputs of {request.onnx.name} mean: {ANY_HEAD}")
     fit, pictures = _codec(request)
@@ -73,7 +78,7 @@ def _torchvision(request: Request, out: Path) -> Bundle:
     assert request.torchvision is not None
     _refuse(request, "a torchvision model", "head")
     fit, pictures = _codec(request)
-    model = vision.Wanted(request.torchvision, request.weights, request.size, request.labels)
+    model = vision.Wanted(request.torchvision, request.weights or "DEFAULT", request.size, request.labels)
     return build(vision.halves(model, _cut(request), request.name, preprocessing(request)), pictures, out, fit)
 
 
@@ -91,7 +96,7 @@ def _refuse(request: Request, what: str, *options: str) -> None:
 
 def _codec(request: Request) -> tuple[Fit, Pictures]:
     """How the codec is fitted, and to what."""
-    return fit_named(request.codec), _pictures(request)
+    return fit_named(request.codec or CODEC), _pictures(request)
 
 
 def _pictures(request: Request) -> Pictures:

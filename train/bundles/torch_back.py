@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from common.bundle import Bundle
@@ -29,6 +30,7 @@ def _onnx(bundle: Bundle) -> TorchBack:
     from onnx2torch.node_converters.slice import OnnxSlice
 
     model = onnx.load(bundle.file("back.onnx"))
+    unpack_weights(model)
     try:
         module = convert(model).eval().requires_grad_(False)
     except (NotImplementedError, RuntimeError, ValueError, KeyError, AttributeError) as e:
@@ -45,6 +47,17 @@ def _onnx(bundle: Bundle) -> TorchBack:
         return found["scores"], found["boxes"]
 
     return run
+
+
+def unpack_weights(model: onnx.ModelProto) -> None:
+    """Weights kept in float16 and widened by the graph become float32 weights: onnx2torch wants them as such."""
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    widened = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in weights]
+    for node in widened:
+        values = numpy_helper.to_array(weights[node.input[0]])
+        kind = onnx.helper.tensor_dtype_to_np_dtype(node.attribute[0].i)
+        model.graph.initializer.append(numpy_helper.from_array(values.astype(kind), node.output[0]))
+        model.graph.node.remove(node)
 
 
 class Slice(nn.Module):

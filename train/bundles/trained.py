@@ -48,7 +48,6 @@ def halves(folder: Path) -> Halves:
         files={
             "front.onnx": ("both", (folder / "front.onnx").read_bytes()),
             "back.onnx": ("both", (folder / "back.onnx").read_bytes()),
-            "calibration.npz": ("cloud", (folder / "calibration.npz").read_bytes()),
         },
     )
 

@@ -55,14 +55,15 @@ class Basis:
         """`frequency`, `forward`, `inverse`, `scale`, `turn`, `unturn` and `turned`, coefficients in `unit`.
 
         All tensors of a cut take the same unit: a step then costs the outputs the same wherever it is lost.
+        Raises ValueError if half floats cannot hold them.
         """
         return {
             "frequency": self.frequency.astype(np.uint8),
-            "forward": (self.first.forward / unit).astype(np.float16),
-            "inverse": (self.first.inverse * unit).astype(np.float16),
+            "forward": _half("forward", self.first.forward / unit),
+            "inverse": _half("inverse", self.first.inverse * unit),
             "scale": _scale(self.first.sigma / unit),
-            "turn": self.second.forward.astype(np.float16),
-            "unturn": self.second.inverse.astype(np.float16),
+            "turn": _half("turn", self.second.forward),
+            "unturn": _half("unturn", self.second.inverse),
             "turned": _scale(self.second.sigma / unit),
         }
 
@@ -143,6 +144,14 @@ def _planes_moment(rows: Matrix, frequency: NDArray[np.intp], spectra: list[Spec
             planes[of] = matrices[of] @ spectrum[f]
         total += planes @ planes.T
     return total / sum(s.shape[2] for s in spectra)
+
+
+def _half(name: str, values: Matrix) -> NDArray[np.float16]:
+    with np.errstate(over="ignore", under="ignore"):
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ValueError(f"{name}: the basis needs numbers beyond half floats; the features are too large or too small")
+    return half
 
 
 def _scale(sigma: NDArray[np.float64]) -> NDArray[np.int16]:

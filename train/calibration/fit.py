@@ -26,7 +26,8 @@ PLANES = 2048
 DRAWS = 2
 """Random mixtures of the outputs for each picture."""
 MEMORY = 3 << 30
-"""Bytes that spectra may take; with larger cuts fewer pictures are used."""
+"""Bytes that spectra and views may take, half each; with larger cuts fewer pictures are used."""
+LARGEST = float(np.finfo(np.float16).max)
 MARGIN = 97
 """Planes are coded down to a deviation of 2^(-97/64) steps; below, nothing would survive the dead zone."""
 QUALITIES = (96, 160, 224, 288, 352, 416, 512)
@@ -54,7 +55,9 @@ def transform(split: Split, samples: Sequence[Sample], console: Console, *, labe
     cuts = _cuts(split, samples, console)
     slopes = _slopes(split, cuts, console, labelled)
     blank = split.front.run(np.full_like(samples[0].image, split.bundle.manifest.input.pad))
-    tensors = [_tensor(t, shape, cuts, slopes) for t, shape in enumerate(split.bundle.manifest.cut.shapes)]
+    shapes = split.bundle.manifest.cut.shapes
+    counted = countable(shapes)
+    tensors = [_tensor(t, shape, cuts, slopes, counted) for t, shape in enumerate(shapes)]
     unit = basis.unit_of([tensor.basis for tensor in tensors])
     arrays: dict[str, NDArray[Any]] = {}
     views = []
@@ -62,13 +65,12 @@ def transform(split: Split, samples: Sequence[Sample], console: Console, *, labe
         learned = tensor.basis.arrays(unit)
         views += [tensor.spectra.view(learned, tensor.counted, quality, MARGIN) for quality in QUALITIES]
         arrays |= {f"{t}.{name}": array for name, array in learned.items()}
-        arrays |= {f"{t}.mean": tensor.mean, f"{t}.blank": blank[t].astype(np.float16)}
+        arrays |= {f"{t}.mean": tensor.mean, f"{t}.blank": np.clip(blank[t], -LARGEST, LARGEST).astype(np.float16)}
     with console.status("counting coefficients"):
         arrays |= tables.learn(views)
-    shapes = [list(shape) for shape in split.bundle.manifest.cut.shapes]
     params = {
         "name": "transform",
-        "shapes": shapes,
+        "shapes": [list(shape) for shape in shapes],
         "block": BLOCK,
         "margin": MARGIN,
         "qualities": [LOWEST, HIGHEST],
@@ -88,19 +90,29 @@ class Tensor:
     """Spectra of the pictures that the tables are counted on."""
 
 
-def _tensor(t: int, shape: tuple[int, ...], cuts: Sequence[Cut], slopes: Sequence[Slopes]) -> Tensor:
+def countable(shapes: Sequence[tuple[int, ...]]) -> int:
+    """How many pictures of a cut of these shapes the tables can be counted on."""
+    values = 0
+    for channels, height, width in shapes:
+        planes = min(PLANES, channels * BLOCK**2)
+        values += planes * -(-height // BLOCK) * -(-width // BLOCK)
+    # One view for each quality; the largest twice more while it is made and counted.
+    return max(1, min(COUNTED, MEMORY // 2 // (4 * values * (len(QUALITIES) + 2))))
+
+
+def _tensor(t: int, shape: tuple[int, ...], cuts: Sequence[Cut], slopes: Sequence[Slopes], counted: int) -> Tensor:
     spectra = Spectra(shape, BLOCK, [cut.window for cut in cuts])
     mean = spectra.mean([cut.features[t] for cut in cuts])
     content = [spectra.of(i, cut.features[t], mean) for i, cut in enumerate(cuts)]
     sloping = [spectra.of(i, slope) for i, each in enumerate(slopes) for slope in each[t]]
     learned = basis.learn(content, sloping, TURNED, PLANES)
-    return Tensor(spectra, mean, learned, content[:: -(-len(content) // COUNTED)])
+    return Tensor(spectra, mean, learned, content[:: -(-len(content) // counted)])
 
 
 def _cuts(split: Split, samples: Sequence[Sample], console: Console) -> list[Cut]:
     """The pictures at the cut; of a large cut, as many as fit into memory, evenly chosen."""
     size = sum(int(np.prod(shape)) for shape in split.bundle.manifest.cut.shapes) * 4 * (2 + 2 * DRAWS)
-    stride = -(-len(samples) * size // MEMORY)
+    stride = -(-len(samples) * size // (MEMORY // 2))
     chosen = samples[::stride]
     if stride > 1:
         console.print(f"the cut is large: calibrating on {len(chosen)} of {len(samples)} pictures")

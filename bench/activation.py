@@ -6,6 +6,8 @@ from onnx import ModelProto, NodeProto, helper
 
 ORDERLY = ("Concat", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that move values or choose among them: what comes out is distributed much as what went in."""
+MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Of these, the ones that keep every value: what comes out is what went in, in another order or shape."""
 NAMED = {"Relu": "ReLU", "HardSwish": "hard swish", "Sigmoid": "sigmoid", "Conv": "none", "Gemm": "none", "Add": "none"}
 
 
@@ -32,6 +34,14 @@ def activation(model: ModelProto, name: str) -> Activation:
         else:
             found.add(_named(node, makers))
     return found.pop() if len(found) == 1 else Activation("mixed")
+
+
+def origin(model: ModelProto, name: str) -> str:
+    """The tensor in which the values of this one were computed: from there on they were only moved."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    while name in makers and makers[name].op_type in MOVES:
+        name = makers[name].input[0]
+    return name
 
 
 def _named(node: NodeProto, makers: dict[str, NodeProto]) -> Activation:
