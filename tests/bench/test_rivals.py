@@ -1,5 +1,7 @@
 """Picture codecs: what goes in comes out, nearly; finer is larger and nearer; what counts is the picture."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -50,3 +52,10 @@ def test_streams_are_read_by_their_units():
     assert slices(b"\0\0\0\1" + bytes([33 << 1, 1, 5, 5]) + b"\0\0\1" + bytes([19 << 1, 1, 7, 7, 7])) == 9
     # AV1: a temporal delimiter (2), a sequence header (1) of three bytes, a frame (6).
     assert frames(bytes([2 << 3 | 2, 0, 1 << 3 | 2, 3, 9, 9, 9, 6 << 3 | 2, 2, 8, 8])) == 4
+
+
+@pytest.mark.parametrize("name", sorted(RIVALS))
+def test_no_encoder_changes_the_priority_of_who_calls_it(name):
+    before = os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+    RIVALS[name].encode(np.zeros((64, 64, 3), np.uint8), RIVALS[name].ladder[0])
+    assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == before
