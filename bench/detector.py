@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from bench.coco import LABELS, Detect, Photo, evaluate, photos
-from bench.networks import Embedded, NanoDet, shipped
+from bench.networks import NanoDet, Split, shipped
+from bench.pictures import Picture
 from bench.settings import data_root
+from common import bundle as bundles
+from common.bundle import Bundle
+from common.geometry import Detections
 
 QUICK = 40
 
@@ -26,11 +31,25 @@ def run(bundle_dir: Path | None, quick: bool, json_path: Path | None) -> dict:
     bundle_dir = bundle_dir or shipped()
     truth = photos(QUICK if quick else None)
     rival = data_root() / "weights" / "nanodet_m_320.onnx"
-    result = {"ours": measure(Embedded(bundle_dir), truth), "nanodet": measure(NanoDet(rival), truth)}
+    result = {"ours": measure(of(bundles.load(bundle_dir, "both")), truth), "nanodet": measure(NanoDet(rival), truth)}
     if json_path is not None:
         json_path.write_text(json.dumps(result, indent=1) + "\n")
     Console().print(table(result))
     return result
+
+
+def of(bundle: Bundle) -> Detect:
+    """Return a bundle's detector, labels counted in `bench.coco.LABELS`; what has no place there is dropped."""
+    split = Split(bundle)
+    place = np.array([LABELS.index(label) if label in LABELS else -1 for label in bundle.manifest.detector.labels])
+
+    def detect(picture: Picture) -> Detections:
+        found = split(picture)
+        labels = place[found.labels]
+        known = labels >= 0
+        return Detections(found.boxes[known], found.scores[known], labels[known])
+
+    return detect
 
 
 def table(result: dict) -> Table:

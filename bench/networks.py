@@ -1,6 +1,5 @@
 """The detectors that are measured: both halves of a bundle, and NanoDet-m. Pictures in, detections out."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,19 +7,18 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from bench.coco import LABELS, in_picture, letterbox
+from bench.coco import in_picture, letterbox
 from bench.pictures import Picture, fitted
 from bench.settings import MissingDataError
 from cloud.networks import open_back
 from common import bundle as bundles
 from common.bundle import Bundle, Input
 from common.codec import Features
-from common.geometry import Detections, letterbox_geometry, nms, to_picture
+from common.geometry import Detections, nms, to_picture
 from common.network.front import Front
 
 THRESHOLD = 0.01
 """Average precision wants the whole curve: far below what a user would show."""
-Cut = NDArray[np.float32]
 
 
 class Split:
@@ -42,9 +40,9 @@ class Split:
     def finish_sized(self, features: Sequence[Features], width: int, height: int) -> Detections:
         """Return the same for a picture of which only the size is at hand."""
         (raw,) = self.back.run([tensor[None] for tensor in features])
-        detector, taken = self.bundle.manifest.detector, self.bundle.manifest.input
+        detector = self.bundle.manifest.detector
         found = nms(*raw, THRESHOLD, detector.nms_iou, detector.max_detections)
-        box = letterbox_geometry(width, height, taken.width, taken.fit)
+        box = self.bundle.manifest.input.box(width, height)
         return Detections(to_picture(found.boxes, box), found.scores, found.labels)
 
     def __call__(self, picture: Picture) -> Detections:
@@ -55,30 +53,6 @@ class Split:
 def placed(picture: Picture, taken: Input) -> Picture:
     """Return a bundle's network input for a picture [H,W,3]: letterboxed or stretched (bilinear, antialiased)."""
     return fitted(picture, taken.width, taken.fit, taken.pad)
-
-
-class Embedded:
-    """The bundle's two halves in ONNX Runtime."""
-
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        self.edge = session(folder / "front.onnx", threads)
-        self.cloud = session(folder / "back.onnx", threads)
-        self.place = np.array([LABELS.index(label) for label in labels_of(folder)])
-        """Where the bundle's labels stand among `bench.coco.LABELS`."""
-
-    def cut(self, picture: Picture) -> Cut:
-        """Return the cut tensor [C,40,40] of a picture [H,W,3]."""
-        return self.edge.run(None, {"image": letterbox(picture)[None]})[0][0]
-
-    def finish(self, cut: Cut, picture: Picture) -> Detections:
-        """Return the detections in the picture that a cut tensor shows."""
-        scores, boxes = self.cloud.run(None, {"cut": cut[None]})
-        found = nms(scores[0], boxes[0], THRESHOLD)
-        return in_picture(Detections(found.boxes, found.scores, self.place[found.labels]), picture)
-
-    def __call__(self, picture: Picture) -> Detections:
-        """Return the detections in a picture [H,W,3]."""
-        return self.finish(self.cut(picture), picture)
 
 
 class NanoDet:
@@ -103,13 +77,6 @@ class NanoDet:
         """Return the detections in a picture [H,W,3]."""
         scores, sides = self.raw(letterbox(picture))
         return in_picture(nms(scores, _boxes(sides.reshape(-1, 4, 8)), THRESHOLD), picture)
-
-
-def labels_of(folder: Path) -> list[str]:
-    """Return the labels of a bundle, or of what training exported."""
-    if (folder / bundles.MANIFEST).exists():
-        return list(bundles.parse_manifest((folder / bundles.MANIFEST).read_bytes())[1].detector.labels)
-    return list(json.loads((folder / "meta.json").read_text())["labels"])
 
 
 def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:

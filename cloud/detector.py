@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from cloud.frame import Origin
 from cloud.networks import open_back
-from common import feature_codec, geometry
+from common import feature_codec
 from common.bundle import Bundle
 from common.codec import Container, Features, Layer
 from common.codec.container import check
 from common.errors import BitstreamError
-from common.geometry import Letterbox
 from common.network.front import Front
 from common.payload import SHADOW, DetectionList, PictureCodec
 from common.payload.picture import place
@@ -81,7 +80,7 @@ class Detector:
     # ---- the doors
 
     def _features(self, container: Container) -> Halfway:
-        window = geometry.window(self._box(container), self._input.width)
+        window = self._input.window(container.width, container.height)
         return Halfway(features=self._codec.decode(_own(container), window))
 
     def _picture(self, container: Container) -> Halfway:
@@ -94,11 +93,8 @@ class Detector:
         return Halfway(detections=[d for d in found if d.score >= self._min_score])
 
     def _placed(self, layers: Sequence[Layer], container: Container) -> NDArray[np.uint8]:
-        box = self._box(container)
+        box = self._input.box(container.width, container.height)
         return place(self._pictures.decode(layers, box), box, self._input.width, self._input.pad)
-
-    def _box(self, container: Container) -> Letterbox:
-        return geometry.letterbox_geometry(container.width, container.height, self._input.width, self._input.fit)
 
 
 def _check_quality(container: Container, there: range) -> None:

@@ -4,12 +4,9 @@ The bundle is data: it names a model that torchvision builds, and back.npz holds
 backbone's forward pass as a graph of named steps, which is cut where the bundle says.
 """
 
-import math
 import operator
 import threading
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.feature_extraction import NodePathTracer
 from torchvision.ops.misc import FrozenBatchNorm2d
 
+from common import arrays
 from common.bundle import MAX_FILE_BYTES, Bundle
 from common.codec import Features
 from common.errors import BundleError
@@ -142,7 +140,8 @@ def half_of(bundle: Bundle) -> Half:
     back, taken = bundle.manifest.back, bundle.manifest.input
     try:
         half = halved(frozen(whole(back.model, back.classes)), back.model, bundle.manifest.cut.names, taken.width)
-        half.load_state_dict(_weights(bundle.file(FILE)))
+        weights = arrays.read(bundle.file(FILE), MAX_FILE_BYTES)
+        half.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     except (RuntimeError, KeyError, ValueError, AttributeError) as e:
         raise BundleError(f"{FILE} of {bundle!r} does not fit torchvision's {back.model}: {e}") from e
     half.eval().requires_grad_(False)
@@ -212,19 +211,3 @@ def tail(root: nn.Module, names: Sequence[str]) -> fx.GraphModule:
         raise BundleError(f"the cut at {', '.join(names)} does not separate torchvision's {type(root).__name__}")
     graph.erase_node(image)
     return fx.GraphModule(root, graph)  # of the root's weights, it keeps those its steps use
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """The arrays of back.npz as a state dict. Raises ValueError if it is none."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # A compressed archive can claim far more than it weighs.
-            if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
-                raise ValueError(f"it unpacks to more than {MAX_FILE_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (OSError, zipfile.BadZipFile, EOFError) as e:
-        raise ValueError(f"it is no archive of arrays: {e}") from e
-    if any(a.dtype.kind not in "fiu" or math.prod(a.shape) == 0 for a in found.values()):
-        raise ValueError("it holds something else than numbers")
-    return {name: torch.from_numpy(array) for name, array in found.items()}

@@ -18,7 +18,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from common.codec.container import PREFIX_BYTES
+from common.codec.window import Window
 from common.errors import BundleError
+from common.geometry import Letterbox, letterbox_geometry, window
 from common.types import Mode
 
 MANIFEST = "bundle.toml"
@@ -52,6 +54,14 @@ class Input(_Part):
         if self.width != self.height:
             raise ValueError(f"the input is {self.width}x{self.height}; only squares are supported")
         return self
+
+    def box(self, width: int, height: int) -> Letterbox:
+        """Where a picture of this size lies in it."""
+        return letterbox_geometry(width, height, self.width, self.fit)
+
+    def window(self, width: int, height: int) -> Window:
+        """The same for codecs, which leave the border out."""
+        return window(self.box(width, height), self.width)
 
 
 class Detector(_Part):

@@ -11,7 +11,6 @@ from common.codec import Layer
 from common.codec.container import Container, pack
 from common.curve import curves
 from common.errors import BundleError
-from common.geometry import letterbox_geometry
 from common.payload import SHADOW, PictureCodec
 from common.types import Mode
 from edge import picture
@@ -86,7 +85,7 @@ class Encoder:
         laps, way = Laps(), self._all[point.mode]
         header = picture.read_header(data, self._max_pixels)
         width, height = header.seen
-        box = letterbox_geometry(width, height, self._input.width, self._input.fit)
+        box = self._input.box(width, height)
         view = View(picture.decode_content(data, header, box), box, self._input.width, self._input.pad)
         laps.done("decode_picture")
         layers = way.encode(view, point.quality, laps)

@@ -17,7 +17,7 @@ from bench.score import Marks
 from common.bundle import Bundle
 from common.codec import Features, Window
 from common.errors import MidstreamError
-from common.geometry import Detections, Letterbox, letterbox_geometry, window
+from common.geometry import Detections, Letterbox
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -67,12 +67,12 @@ class Scene:
     def box(self, i: int) -> Letterbox:
         """Where shot i lies in the network's input."""
         height, width = self.shots[i].picture.shape[:2]
-        taken = self.bundle.manifest.input
-        return letterbox_geometry(width, height, taken.width, taken.fit)
+        return self.bundle.manifest.input.box(width, height)
 
     def window(self, i: int) -> Window:
         """The same, as codecs take it."""
-        return window(self.box(i), self.bundle.manifest.input.width)
+        height, width = self.shots[i].picture.shape[:2]
+        return self.bundle.manifest.input.window(width, height)
 
     def at_network_size(self, i: int) -> Picture:
         """Shot i without a pixel more than the network uses. Cutting it again resizes nothing."""

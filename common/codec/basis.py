@@ -125,9 +125,14 @@ class Basis:
 
 def analyse(features: Features, basis: Basis, grid: Grid, count: int) -> Features:
     """[C, H, W] to the coefficients [count, blocks] of the first `count` planes."""
-    by_frequency, m = spectrum(features, basis.mean, grid), basis.turned.size
-    by_rank = np.empty((len(basis.frequency), grid.blocks), np.float32)
-    for frequency in range(grid.block**2):
+    return project(spectrum(features, basis.mean, grid), basis, count)
+
+
+def project(by_frequency: Features, basis: Basis, count: int) -> Features:
+    """The same from a spectrum [frequency, C, blocks]."""
+    m, blocks = basis.turned.size, by_frequency.shape[2]
+    by_rank = np.empty((len(basis.frequency), blocks), np.float32)
+    for frequency in range(basis.block**2):
         of = np.flatnonzero(basis.frequency == frequency)
         by_rank[of] = basis.forward[of] @ by_frequency[frequency]
     y: Features = np.concatenate([basis.turn @ by_rank[:m], by_rank[m:]])[basis.order[:count]]

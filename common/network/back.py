@@ -5,7 +5,6 @@ back.onnx takes the cut's tensors [N, ...] and gives `scores` [N, A, L] and `box
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,6 @@ FILE = "back.onnx"
 
 Raw = tuple[NDArray[np.float32], NDArray[np.float32]]
 """scores [A, L] and boxes [A, 4] of one frame."""
-
-_letterbox = lru_cache(maxsize=1024)(geometry.letterbox_geometry)
 
 
 class Back:
@@ -61,9 +58,7 @@ class Back:
         """What is in a picture of this size, best first, in its own pixels."""
         detector = self._bundle.manifest.detector
         kept = geometry.nms(*raw, self._threshold, detector.nms_iou, detector.max_detections)
-        boxes = geometry.to_picture(
-            kept.boxes, _letterbox(width, height, self._bundle.manifest.input.width, self._bundle.manifest.input.fit)
-        )
+        boxes = geometry.to_picture(kept.boxes, self._bundle.manifest.input.box(width, height))
         # Rounded as float64, so that they are as short as JSON; finer than a 320-pixel network can tell.
         return [
             Detection(detector.labels[label], score, (x1, y1, x2, y2))

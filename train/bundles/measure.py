@@ -11,7 +11,7 @@ from bench.score import agreement, average_precision, sure
 from common.codec import Codec, Container, Features, Layer, pack, unpack
 from common.codec.container import PREFIX_BYTES
 from common.errors import BundleError
-from common.geometry import Detections, Letterbox, letterbox_geometry, window
+from common.geometry import Detections
 from common.payload.picture import PictureCodec, content_size, place, resize
 from train.bundles.images import Sample
 
@@ -58,7 +58,7 @@ class Subject:
         """One operating point of the features' codec, over all pictures."""
 
         def code(sample: Sample) -> tuple[int, Sequence[Features]]:
-            seen = window(self._box(sample), self.split.bundle.manifest.input.width)
+            seen = self.split.bundle.manifest.input.window(sample.width, sample.height)
             layers = codec.encode(self.split.front.run(sample.image), quality, seen)
             data = self._packed(codec.id, quality, sample, layers)
             return len(data), codec.decode(unpack(data).layers, seen)
@@ -70,7 +70,7 @@ class Subject:
         codec, taken = PictureCodec(), self.split.bundle.manifest.input
 
         def code(sample: Sample) -> tuple[int, Sequence[Features]]:
-            box = self._box(sample)
+            box = taken.box(sample.width, sample.height)
             content = sample.image[box.top : box.top + box.height, box.left : box.left + box.width]
             layers = codec.encode(resize(content, *content_size(box)), quality)
             data = self._packed(codec.id, quality, sample, layers)
@@ -78,10 +78,6 @@ class Subject:
             return len(data), self.split.front.run(image)
 
         return self._measured(quality, code)
-
-    def _box(self, sample: Sample) -> Letterbox:
-        taken = self.split.bundle.manifest.input
-        return letterbox_geometry(sample.width, sample.height, taken.width, taken.fit)
 
     def _packed(self, codec: int, quality: int, sample: Sample, layers: list[Layer]) -> bytes:
         return pack(Container(bytes(PREFIX_BYTES), codec, quality, sample.width, sample.height, layers))

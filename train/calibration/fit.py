@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.progress import track
 
 from bench.networks import Split
+from common.codec.transform import read_basis
 from common.codec.window import Window
-from common.geometry import letterbox_geometry, to_network, window
+from common.geometry import to_network
 from train.bundles.images import Sample
 from train.bundles.torch_back import torch_back
 from train.calibration import basis, metric, tables
-from train.calibration.spectra import Spectra
+from train.calibration.spectra import Spectra, view
 
 BLOCK = 4
 TURNED = 512
@@ -61,11 +62,11 @@ def transform(split: Split, samples: Sequence[Sample], console: Console, *, labe
     unit = basis.unit_of([tensor.basis for tensor in tensors])
     arrays: dict[str, NDArray[Any]] = {}
     views = []
-    for t, tensor in enumerate(tensors):
-        learned = tensor.basis.arrays(unit)
-        views += [tensor.spectra.view(learned, tensor.counted, quality, MARGIN) for quality in QUALITIES]
-        arrays |= {f"{t}.{name}": array for name, array in learned.items()}
+    for t, (tensor, shape) in enumerate(zip(tensors, shapes, strict=True)):
+        arrays |= {f"{t}.{name}": array for name, array in tensor.basis.arrays(unit).items()}
         arrays |= {f"{t}.mean": tensor.mean, f"{t}.blank": np.clip(blank[t], -LARGEST, LARGEST).astype(np.float16)}
+        rounded = read_basis(t, BLOCK, shape, arrays)
+        views += [view(rounded, tensor.counted, quality, MARGIN) for quality in QUALITIES]
     with console.status("counting coefficients"):
         arrays |= tables.learn(views)
     params = {
@@ -83,7 +84,6 @@ def transform(split: Split, samples: Sequence[Sample], console: Console, *, labe
 class Tensor:
     """One tensor of the cut in all pictures."""
 
-    spectra: Spectra
     mean: NDArray[np.float32]
     basis: basis.Basis
     counted: list[NDArray[np.float32]]
@@ -106,7 +106,7 @@ def _tensor(t: int, shape: tuple[int, ...], cuts: Sequence[Cut], slopes: Sequenc
     content = [spectra.of(i, cut.features[t], mean) for i, cut in enumerate(cuts)]
     sloping = [spectra.of(i, slope) for i, each in enumerate(slopes) for slope in each[t]]
     learned = basis.learn(content, sloping, TURNED, PLANES)
-    return Tensor(spectra, mean, learned, content[:: -(-len(content) // counted)])
+    return Tensor(mean, learned, content[:: -(-len(content) // counted)])
 
 
 def _cuts(split: Split, samples: Sequence[Sample], console: Console) -> list[Cut]:
@@ -117,14 +117,9 @@ def _cuts(split: Split, samples: Sequence[Sample], console: Console) -> list[Cut
     if stride > 1:
         console.print(f"the cut is large: calibrating on {len(chosen)} of {len(samples)} pictures")
     return [
-        Cut(split.front.run(sample.image), _window(split, sample), sample)
+        Cut(split.front.run(sample.image), split.bundle.manifest.input.window(sample.width, sample.height), sample)
         for sample in track(chosen, "features", console=console, transient=True)
     ]
-
-
-def _window(split: Split, sample: Sample) -> Window:
-    taken = split.bundle.manifest.input
-    return window(letterbox_geometry(sample.width, sample.height, taken.width, taken.fit), taken.width)
 
 
 def _slopes(split: Split, cuts: Sequence[Cut], console: Console, labelled: bool) -> list[Slopes]:
@@ -140,8 +135,7 @@ def _slopes(split: Split, cuts: Sequence[Cut], console: Console, labelled: bool)
 
 def _objectives(split: Split, sample: Sample, random: torch.Generator, labelled: bool) -> Iterator[metric.Objective]:
     if labelled and sample.marks is not None:
-        taken = split.bundle.manifest.input
-        box = letterbox_geometry(sample.width, sample.height, taken.width, taken.fit)
+        box = split.bundle.manifest.input.box(sample.width, sample.height)
         yield metric.loss(to_network(sample.marks.boxes, box), sample.marks.labels)
         return
     for _ in range(DRAWS):
