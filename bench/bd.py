@@ -6,6 +6,7 @@ monotone cubic of quality: PCHIP, by Fritsch and Carlson ("Monotone piecewise cu
 slopes that are usual for the Bjontegaard delta (VCEG-M33, and the JVET's common test conditions since).
 """
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
@@ -65,13 +66,13 @@ class Curve:
         return hermite(self.qualities, self._logs, self._slopes, quality)
 
 
-def bd_rate(anchor: Curve, other: Curve) -> Delta | None:
+def bd_rate(anchor: Curve, other: Curve, ceiling: float = math.inf) -> Delta | None:
     """Mean difference of log(rate) of `other` to `anchor` over the qualities both reach, as percent of rate.
 
-    None if either hull has fewer than four points or they share no range of quality.
+    Qualities above `ceiling` are left out. None if either hull has fewer than four points or they share no range.
     """
     low = max(anchor.qualities[0], other.qualities[0])
-    high = min(anchor.qualities[-1], other.qualities[-1])
+    high = min(anchor.qualities[-1], other.qualities[-1], ceiling)
     if min(len(anchor.qualities), len(other.qualities)) < LEAST_POINTS or low >= high:
         return None
     mean = (other.area(low, high) - anchor.area(low, high)) / (high - low)

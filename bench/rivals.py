@@ -51,16 +51,16 @@ def opened(data: bytes) -> Picture:
         return np.asarray(image.convert("RGB"))
 
 
-def video(encoder: str, options: dict[str, str], picture: Picture) -> bytes:
+def video(encoder: str, options: dict[str, str], picture: Picture, pixels: str = "yuv420p") -> bytes:
     """A picture as the only frame of a stream. 4:2:0 wants even sizes: the last row and column are doubled."""
     hush_encoders()
     height, width = picture.shape[:2]
     even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
     context = av.CodecContext.create(encoder, "w")
     context.height, context.width = even.shape[:2]
-    context.pix_fmt, context.time_base, context.thread_count = "yuv420p", Fraction(1, 25), 1
+    context.pix_fmt, context.time_base, context.thread_count = pixels, Fraction(1, 25), 1
     context.options = options
-    frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p")
+    frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format=pixels)
     with ordinary_priority():
         return b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode(None)))
 

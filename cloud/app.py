@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from cloud.api import bundles, events, export, images, problems, results
 from cloud.api import health as http_health
+from cloud.api import rules as http_rules
 from cloud.api.shapes import Shapes
 from cloud.engine import Engine
 from cloud.grpc_bundles import BundleService
@@ -29,11 +30,14 @@ from cloud.layers import Layers
 from cloud.links import Links
 from cloud.page_files import PageFiles
 from cloud.pipeline import Pipeline
+from cloud.pixels import Pixels
 from cloud.registry import Registry
 from cloud.retention import Retention
+from cloud.rules import Rules
 from cloud.server import Server, listen, write_port
 from cloud.settings import PACKAGED_BUNDLES, Settings
-from cloud.store import Store
+from cloud.store import Record, Store
+from cloud.synthesis import Synthesis
 from common import apidocs
 from common.errors import MidstreamError
 from common.problems import SCHEMA
@@ -55,7 +59,7 @@ class Cloud:
         s = self.settings = settings
         self.metrics = Metrics("cloud", _version())
         self.registry = Registry.load(s.bundles_dir, s.bundle, PACKAGED_BUNDLES)
-        self.store = Store(s.database_url, s.pictures_max_bytes)
+        self.store = Store(s.database_url, s.pictures_max_bytes, s.layers_max_bytes)
         self.shapes = Shapes(self.registry)
         self.hub = Hub(self.store, partial(events.render, self.shapes))
         self.engine = Engine(
@@ -65,10 +69,13 @@ class Cloud:
             threads=s.back_threads,
             min_score=s.min_stored_score,
         )
-        self.pipeline = Pipeline(self.engine, self.store, self.hub.publish, self.metrics, s.queue_max)
-        self.retention = Retention(self.store, self.metrics, s.results_max_age_s)
+        self.pipeline = Pipeline(self.engine, self.store, self._publish, self.metrics, s.queue_max)
+        self.retention = Retention(self.store, self.metrics, s.results_max_age_s, s.layers_max_age_s)
         self.links = Links(self.metrics.link_up)
-        self.layers = Layers(self.links, self.store.put_picture, s.pictures_max_bytes)
+        self.layers = Layers(self.links, self.store.keep, s.pictures_max_bytes, s.layers_max_bytes // 2)
+        self.synthesis = Synthesis(s.back_threads)
+        self.pixels = Pixels(self.registry, self.store, self.layers, self.synthesis)
+        self.rules = Rules(self.store, self.pixels, self.metrics)
         self.ingest = IngestService(
             self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window, s.edge_rate
         )
@@ -81,8 +88,10 @@ class Cloud:
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
-            sweeping = asyncio.create_task(self.retention.run(), name="retention")
-            stack.push_async_callback(_end, sweeping)
+            await self.rules.open()
+            for name, run in {"retention": self.retention.run, "rules": self.rules.run}.items():
+                stack.push_async_callback(_end, asyncio.create_task(run(), name=name))
+            stack.callback(self.synthesis.stop)
             for bundle in self.registry:  # one that does not work is an error now, not with its first frame
                 await asyncio.to_thread(self.engine.prepare, bundle)
             self.pipeline.start()
@@ -99,6 +108,10 @@ class Cloud:
             yield
             self.hub.close()
         log.info("cloud stopped", results=self.store.last_number)
+
+    def _publish(self, records: list[Record]) -> None:
+        self.hub.publish(records)
+        self.rules.look(records)
 
     async def _drain(self) -> None:
         """Take nothing more, finish what was taken, say so."""
@@ -149,7 +162,8 @@ def build(settings: Settings) -> FastAPI:
     problems.install(app)
     apidocs.install(app)
     app.include_router(results.router(cloud.store, cloud.links, cloud.shapes))
-    app.include_router(images.router(cloud.store, cloud.layers))
+    app.include_router(images.router(cloud.store, cloud.pixels))
+    app.include_router(http_rules.router(cloud.rules))
     app.include_router(events.router(cloud.hub))
     app.include_router(export.router(cloud.store, cloud.registry, cloud.shapes))
     app.include_router(bundles.router(cloud.registry))

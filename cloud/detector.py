@@ -14,7 +14,7 @@ from cloud.frame import Origin
 from cloud.networks import open_back
 from common import feature_codec
 from common.bundle import Bundle
-from common.codec import Container, Features, Layer
+from common.codec import BatchCodec, Container, Features, Layer, Window
 from common.codec.container import check
 from common.errors import BitstreamError
 from common.network.front import Front
@@ -43,7 +43,7 @@ class Detector:
 
     def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
         manifest = bundle.manifest
-        self._codec = feature_codec.of(bundle)
+        self._codec = feature_codec.of(bundle, threads)
         self._pictures = PictureCodec()
         self._lists = DetectionList(manifest.detector.labels, manifest.detector.max_detections)
         self._input = manifest.input
@@ -67,6 +67,17 @@ class Detector:
         origin, door = self._doors[container.codec]
         return origin, door(container)
 
+    def is_batched(self, container: Container) -> bool:
+        """Whether `enter_many` takes this frame: what travelled needs a network to decode it."""
+        return container.codec == self._codec.id and isinstance(self._codec, BatchCodec)
+
+    def enter_many(self, containers: Sequence[Container]) -> list[tuple[Origin, Halfway]]:
+        """The same for frames that are batched, by one run. Raises BitstreamError if one of them is damaged."""
+        assert isinstance(self._codec, BatchCodec)
+        origin, _ = self._doors[self._codec.id]
+        frames = [(_own(container), self._window(container)) for container in containers]
+        return [(origin, Halfway(features=features)) for features in self._codec.decode_many(frames)]
+
     def shadow(self, container: Container) -> NDArray[np.uint8] | None:
         """The picture that went along, as the network's input. Raises BitstreamError if it is none."""
         layers = [Layer(0, layer.payload) for layer in container.layers if layer.kind == SHADOW]
@@ -80,8 +91,7 @@ class Detector:
     # ---- the doors
 
     def _features(self, container: Container) -> Halfway:
-        window = self._input.window(container.width, container.height)
-        return Halfway(features=self._codec.decode(_own(container), window))
+        return Halfway(features=self._codec.decode(_own(container), self._window(container)))
 
     def _picture(self, container: Container) -> Halfway:
         _check_quality(container, self._pictures.qualities)
@@ -91,6 +101,9 @@ class Detector:
         _check_quality(container, self._lists.qualities)
         found = self._lists.decode(_own(container), container.width, container.height)
         return Halfway(detections=[d for d in found if d.score >= self._min_score])
+
+    def _window(self, container: Container) -> Window:
+        return self._input.window(container.width, container.height)
 
     def _placed(self, layers: Sequence[Layer], container: Container) -> NDArray[np.uint8]:
         box = self._input.box(container.width, container.height)

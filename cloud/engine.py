@@ -138,7 +138,7 @@ class Engine:
                 work.refused = Refused(Reason.FAILED, said)
             return
         self._admit(batch)
-        self._each(batch, "decode_features", lambda work: _enter(detector, work))
+        self._enter(batch, detector)
         # Each step takes the frames that stand before it: a picture needs them all, detections none.
         self._each([w for w in batch if w.at.picture is not None], "front", lambda work: _front(detector, work))
         self._back([w for w in batch if w.at.features is not None], detector)
@@ -167,6 +167,22 @@ class Engine:
                 log.exception("step failed", stage=stage, frame=work.frame.id, camera=work.frame.camera)
                 work.refused = Refused(Reason.FAILED, f"{stage}: {type(e).__name__}")
             self._took(work, stage, time.monotonic_ns() - started)
+
+    def _enter(self, batch: list[_Work], detector: Detector) -> None:
+        """At once what a network decodes; one at a time what needs none, what is alone, or if one is damaged."""
+        together = [work for work in batch if not work.refused and detector.is_batched(work.frame.container)]
+        if len(together) > 1:
+            started = time.monotonic_ns()
+            try:
+                entered = detector.enter_many([work.frame.container for work in together])
+            except Exception:  # whichever frame it is, alone it will show
+                log.warning("batch cannot be decoded, trying its frames alone", frames=len(together), exc_info=True)
+                entered = []
+            for work, (origin, at) in zip(together[: len(entered)], entered, strict=True):
+                work.origin, work.at = origin, at
+                self._took(work, "decode_features", time.monotonic_ns() - started)
+        alone = [work for work in batch if work.origin is None]
+        self._each(alone, "decode_features", lambda work: _enter(detector, work))
 
     def _back(self, batch: list[_Work], detector: Detector) -> None:
         """All of the batch at once; one at a time if the network takes only one, or fails on the batch."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from common.bundle import Bundle
-from common.codec import Container
+from common.codec import Container, Layer
 from common.types import Detection, Mode
 
 Key = tuple[str, str, int]
@@ -45,7 +45,7 @@ Verdict = Stored | Refused
 class Frame:
     """One validated packet. Times are Unix microseconds; `settle` is called once, on the loop, with the verdict.
 
-    `coded_bytes` are those of the frame, without a picture that went along.
+    `coded_bytes` are those of the frame, without what went along for its looks: a picture, layers above the base.
     """
 
     key: Key
@@ -84,3 +84,22 @@ class Result:
 
 Outcome = Result | Refused
 """What the engine made of a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A picture as the edge received it, byte for byte."""
+
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Layers of a frame, in rising kinds."""
+
+    layers: tuple[Layer, ...]
+
+
+Pixels = Original | Coded
+"""What an edge sends when somebody wants to look."""

@@ -18,7 +18,9 @@ from cloud.packets import MAX_PAYLOAD_BYTES, NAME, UUID, PacketError, frame_of
 from cloud.pipeline import Pipeline
 from cloud.registry import Registry
 from cloud.store import Record, Store
+from common.codec import Kind
 from common.errors import MidstreamError
+from common.payload import SHADOW
 from common.telemetry import Metrics
 from common.types import Detection
 from common.wire import stream_pb2 as wire
@@ -72,6 +74,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         self._sent_bytes = metrics.link_bytes.labels("out")
         self._base_bytes = metrics.feature_bytes.labels("base")
         self._shadow_bytes = metrics.feature_bytes.labels("shadow")
+        self._enhancement_bytes = metrics.feature_bytes.labels("enhancement")
         self._bad_containers = metrics.decode_errors.labels("container")
         self._readers: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -172,12 +175,17 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             self._pipeline.count(frame.camera, "duplicate")
             link.say(_ack(packet.seq, waiting, _stored(stored)))
         else:
-            self._base_bytes.observe(frame.coded_bytes)
-            if beside := len(packet.payload) - frame.coded_bytes:
-                self._shadow_bytes.observe(beside)
+            self._observe(frame)
             await self._pipeline.submit(frame)
             link.in_flight[packet.seq] = waiting
         return None
+
+    def _observe(self, frame: Frame) -> None:
+        self._base_bytes.observe(frame.coded_bytes)
+        for layer in frame.container.layers:
+            if layer.kind != Kind.BASE:
+                of_kind = self._shadow_bytes if layer.kind == SHADOW else self._enhancement_bytes
+                of_kind.observe(len(layer.payload))
 
     def _refuse(self, link: Link, packet: Any, refused: Refused) -> None:
         known = NAME.match(packet.camera)

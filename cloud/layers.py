@@ -1,7 +1,7 @@
 """Pixels on demand: asks the edge for a layer when somebody wants to look, and keeps what comes.
 
-One request is outstanding per frame and layer, however many ask. That a layer is gone is remembered, so that
-nobody asks again.
+One request is outstanding per frame and layer, however many ask. That a layer is gone is remembered, so that nobody
+asks again. What came damaged is told to those who ask in the next moments; after that it may be asked for again.
 """
 
 import asyncio
@@ -14,41 +14,30 @@ from typing import Any
 
 import structlog
 
+from cloud.frame import Pixels
 from cloud.links import Link, Links
+from cloud.replies import MAX_BYTES, Refusal, ReplyError, Wish, read
 from common.wire import stream_pb2 as wire
 
 log = structlog.get_logger()
 
-LAYERS = ("full",)
-MAX_PICTURE_BYTES = 15 * 1024 * 1024
-
+PAUSE_SECONDS = 2.0
+"""How long a failure is told, and a busy edge left alone, before the edge is asked again."""
 _PATIENCE_SECONDS = 30.0
 _MAX_OUTSTANDING = 1000
 _MAX_STORING = 8
 """Pictures in memory while the database takes its time. What comes beyond is dropped, to be asked for again."""
-_MAX_GONE = 10_000
-_SIGNATURES = {
-    "image/jpeg": lambda head: head.startswith(b"\xff\xd8\xff"),
-    "image/png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    "image/webp": lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP",
-}
+_MAX_REFUSED = 10_000
 
-Wanted = tuple[str, str]
+Key = tuple[str, str]
 """(frame id, layer)"""
-Keep = Callable[[str, str, str, bytes], Awaitable[None]]
-"""(frame id, layer, content type, content)"""
+Keep = Callable[[str, Pixels], Awaitable[None]]
+"""(frame id, what came)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The edge has been asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """There will be no such pixels."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,111 +47,134 @@ class Unavailable:
     reason: str
 
 
+Answer = Asked | Refusal | Unavailable
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     id: str
-    wanted: Wanted
+    wish: Wish
     link: Link
     until: float
 
 
 class Layers:
-    """Who asked, what came."""
+    """Who asked, what came. `max_original` and `max_coded`: bytes of the largest that is kept of either."""
 
     def __init__(
         self,
         links: Links,
         keep: Keep,
-        max_bytes: int = MAX_PICTURE_BYTES,
+        max_original: int = MAX_BYTES,
+        max_coded: int = MAX_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        pause: float = PAUSE_SECONDS,
     ) -> None:
         self._links = links
         self._keep = keep
-        self._max_bytes = min(max_bytes, MAX_PICTURE_BYTES)
+        self._max_original = min(max_original, MAX_BYTES)
+        self._max_coded = min(max_coded, MAX_BYTES)
         self._clock = clock
-        self._outstanding: dict[Wanted, _Request] = {}
-        self._gone: OrderedDict[Wanted, str] = OrderedDict()
-        self._storing: dict[Wanted, asyncio.Task[None]] = {}
+        self._pause = pause
+        self._outstanding: dict[Key, _Request] = {}
+        self._refused: OrderedDict[Key, tuple[Refusal, float]] = OrderedDict()
+        self._storing: dict[Key, asyncio.Task[None]] = {}
 
-    def fetching(self, frame: str, layer: str) -> bool:
+    def fetching(self, key: Key) -> bool:
         """Whether it has come, or an edge that is still there has been asked, not too long ago."""
-        if (frame, layer) in self._storing:
+        if key in self._storing:
             return True
-        request = self._outstanding.get((frame, layer))
-        return (
-            request is not None and self._links.get(request.link.edge) is request.link and self._clock() < request.until
-        )
+        request = self._outstanding.get(key)
+        return request is not None and self._is_open(request.link) and self._clock() < request.until
 
-    def want(self, edge: str, frame: str, layer: str) -> Asked | Gone | Unavailable:
+    def want(self, wish: Wish) -> Answer:
         """Somebody wants a layer that is not here."""
-        wanted = (frame, layer)
-        if wanted in self._gone:
-            return Gone(self._gone[wanted])
-        if self.fetching(frame, layer):
+        if refusal := self._refusal(wish.key):
+            return refusal
+        if self.fetching(wish.key):
             return Asked()
-        link = self._links.get(edge)
+        link = self._links.get(wish.edge)
         if link is None:
-            return Unavailable(f"edge {edge} is not connected")
+            return Unavailable(f"edge {wish.edge} is not connected")
         self._forget_late()
         if len(self._outstanding) >= _MAX_OUTSTANDING:
             return Unavailable("too many pictures are being fetched")
-        self._ask(link, wanted)
+        request = _Request(str(uuid.uuid4()), wish, link, self._clock() + _PATIENCE_SECONDS)
+        self._outstanding[wish.key] = request
+        link.say(_message(request))
         return Asked()
 
     def replied(self, link: Link, reply: Any) -> None:
-        """An edge has answered. Only the edge that was asked may, once, and only with a picture."""
+        """An edge has answered. Only the edge that was asked may, once, and only with what belongs to the frame."""
         request = next((r for r in self._outstanding.values() if r.id == reply.request_id), None)
         if request is None or request.link.edge != link.edge:
             log.warning("unexpected layer reply", edge=link.edge, request=reply.request_id[:64])
             return
-        del self._outstanding[request.wanted]
-        problem = _problem(reply, self._max_bytes)
-        if problem is None:
-            self._start_storing(request.wanted, reply)
+        if reply.status == wire.LAYER_STATUS_BUSY:
+            asyncio.get_running_loop().call_later(self._pause, self._ask_again, request)
             return
-        self._gone[request.wanted] = problem
-        while len(self._gone) > _MAX_GONE:
-            self._gone.popitem(last=False)
+        del self._outstanding[request.wish.key]
+        wish = request.wish
+        try:
+            came = read(reply, wish, self._max_coded if wish.fits else self._max_original)
+        except ReplyError as e:
+            self._refuse(wish, e.refusal)
+        else:
+            self._start_storing(wish.key, came)
 
     async def drain(self) -> None:
         """Wait until what has come is kept."""
         if self._storing:
             await asyncio.wait(self._storing.values())
 
-    def _start_storing(self, wanted: Wanted, reply: Any) -> None:
-        if len(self._storing) >= _MAX_STORING:
-            log.warning("picture dropped: too many wait for the database", frame=wanted[0])
-            return
-        self._storing[wanted] = asyncio.create_task(self._store(wanted, reply.content_type, reply.payload))
+    def _is_open(self, link: Link) -> bool:
+        return self._links.get(link.edge) is link
 
-    def _ask(self, link: Link, wanted: Wanted) -> None:
-        frame, layer = wanted
-        request = _Request(str(uuid.uuid4()), wanted, link, self._clock() + _PATIENCE_SECONDS)
-        self._outstanding[wanted] = request
-        link.say(
-            wire.IngestResponse(layer_request=wire.LayerRequest(request_id=request.id, frame_id=frame, layer=layer))
-        )
+    def _ask_again(self, request: _Request) -> None:
+        """An edge that was busy, if anybody may still wait for it."""
+        if self._outstanding.get(request.wish.key) is request and self.fetching(request.wish.key):
+            request.link.say(_message(request))
+
+    def _refusal(self, key: Key) -> Refusal | None:
+        refusal, until = self._refused.get(key, (None, 0.0))
+        if refusal is not None and not refusal.final and self._clock() >= until:
+            del self._refused[key]
+            return None
+        return refusal
+
+    def _refuse(self, wish: Wish, refusal: Refusal) -> None:
+        log.warning("no pixels", edge=wish.edge, frame=wish.frame, layer=wish.layer, reason=refusal.reason)
+        self._refused[wish.key] = refusal, self._clock() + self._pause
+        while len(self._refused) > _MAX_REFUSED:
+            self._refused.popitem(last=False)
+
+    def _start_storing(self, key: Key, came: Pixels) -> None:
+        if len(self._storing) >= _MAX_STORING:
+            log.warning("picture dropped: too many wait for the database", frame=key[0])
+            return
+        self._storing[key] = asyncio.create_task(self._store(key, came))
 
     def _forget_late(self) -> None:
         now = self._clock()
-        self._outstanding = {w: r for w, r in self._outstanding.items() if now < r.until}
+        self._outstanding = {key: r for key, r in self._outstanding.items() if now < r.until}
 
-    async def _store(self, wanted: Wanted, content_type: str, content: bytes) -> None:
+    async def _store(self, key: Key, came: Pixels) -> None:
         try:
-            await self._keep(*wanted, content_type, content)
+            await self._keep(key[0], came)
         except Exception:
-            log.exception("cannot keep a picture", frame=wanted[0])
+            log.exception("cannot keep a picture", frame=key[0])
         finally:  # kept, or to be asked for again
-            del self._storing[wanted]
+            del self._storing[key]
 
 
-def _problem(reply: Any, max_bytes: int) -> str | None:
-    """Why there is no picture in a reply."""
-    if reply.status != wire.LAYER_STATUS_OK:
-        return reply.detail[:500] or "the edge does not have it any more"
-    if len(reply.payload) > max_bytes:
-        return f"the edge sent {len(reply.payload)} bytes, more than the {max_bytes} that are kept here"
-    is_picture = _SIGNATURES.get(reply.content_type)
-    if is_picture is None or not is_picture(reply.payload[:16]):
-        return f"the edge sent something that is not a picture of type {reply.content_type!r:.64}"
-    return None
+def _message(request: _Request) -> wire.IngestResponse:
+    wish = request.wish
+    return wire.IngestResponse(
+        layer_request=wire.LayerRequest(
+            request_id=request.id,
+            frame_id=wish.frame,
+            layer=wish.layer,
+            with_base=wish.with_base,
+            quality=wish.quality,
+        )
+    )

@@ -12,8 +12,8 @@ from typing import Any
 from cloud.frame import Frame, Reason, Refused, Verdict
 from cloud.registry import Registry
 from common import codec
+from common.codec import Kind
 from common.errors import BitstreamError, MidstreamError
-from common.payload import SHADOW
 from common.types import STAGES
 
 MAX_PAYLOAD_BYTES = 4 * 1024 * 1024
@@ -50,7 +50,7 @@ def frame_of(
     if bundle is None:
         raise PacketError(Reason.UNKNOWN_BUNDLE, f"no bundle {container.bundle.hex()}… here; ask for the current one")
     expires_us = packet.captured_unix_us + packet.max_age_ms * 1000 if packet.max_age_ms else None
-    beside = sum(len(layer.payload) for layer in container.layers if layer.kind == SHADOW)
+    beside = sum(len(layer.payload) for layer in container.layers if layer.kind != Kind.BASE)
     return Frame(
         key=(edge, epoch, packet.seq),
         id=packet.frame_id,

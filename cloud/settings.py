@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     back_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
     """Frames of a batch that run at once, each on one core. Default: one for each core."""
     pictures_max_bytes: int = Field(default=1 << 30, ge=1 << 20)
+    """Of originals that somebody asked for; the oldest give way."""
+    layers_max_bytes: int = Field(default=1 << 28, ge=1 << 20)
+    """Of the coded layers of recent frames, of which pictures can be made; the oldest give way."""
+    layers_max_age_s: float = Field(default=86400, ge=0, le=1e10)
+    """Layers kept longer ago are deleted; 0 keeps them as long as there is room. Results stay."""
     results_max_age_s: float = Field(default=0, ge=0, le=1e10)
     """Results stored longer ago are deleted, with their pictures; 0 keeps them for ever. The newest one stays.
     Deleted ones are counted in midstream_dropped_total{reason="results aged out"}. No packet is stored twice, even if

@@ -14,7 +14,7 @@ import structlog
 from cloud.detector import Detector
 from cloud.frame import Result
 from common import geometry
-from common.codec import Container
+from common.codec import Container, Kind
 from common.errors import BitstreamError
 from common.payload import SHADOW
 from common.telemetry import Metrics
@@ -24,6 +24,8 @@ MIN_SCORE = 0.3
 """Of detections that ought to be found again. Any score will do for what is found again: .29 for .31 is no miss."""
 MIN_IOU = 0.5
 _QUEUE = 8
+_WORTH = {Kind.BASE: -1, SHADOW: 1}
+"""What a byte of a layer of this kind saves: the picture would have been needed, what stands for it is."""
 _MAX_CAMERA_LABELS = 1000
 
 log = structlog.get_logger()
@@ -103,7 +105,7 @@ class Shadow:
         for of, (these, others) in pairs.items():
             if (share := agreement(these, others)) is not None:
                 metrics.shadow_agreement.labels(camera, of).observe(share)
-        saved = sum(len(x.payload) * (1 if x.kind == SHADOW else -1) for x in container.layers)
+        saved = sum(_WORTH.get(x.kind, 0) * len(x.payload) for x in container.layers)
         metrics.shadow_saved.labels(camera).inc(max(0, saved))
 
     def _label(self, camera: str) -> str:

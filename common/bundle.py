@@ -33,6 +33,7 @@ BACK_FILES = {"onnx": "back.onnx", "torchvision": "back.npz"}
 """What the back half needs, by its runtime. Only ONNX Runtime runs at the edge."""
 
 Side = Literal["edge", "cloud", "both"]
+Quality = Annotated[int, Field(ge=0, le=65535)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
@@ -127,6 +128,34 @@ class BackHalf(_Part):
         return self
 
 
+class PictureLayer(_Part):
+    """An enhancement of the base layer, made on demand (common/scalable): the picture, or what refines a mask."""
+
+    name: Literal["full", "mask"]
+    kind: int = Field(ge=1, le=15)
+    """Of the container's layer; a layer needs those of lower kinds."""
+    prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,15}$")]
+    """Of its arrays in latent.npz and of its networks' files."""
+    unit: int = Field(ge=0, le=65535)
+    """The quality at which the latent's step is 1; 64 qualities halve it."""
+    qualities: tuple[Quality, Quality]
+    """The lowest and the highest."""
+    default_quality: Quality
+    stride: int = Field(gt=0, le=64, default=16)
+    """Of `full`: pixels in a cell of the latent, each way."""
+    pad: int = Field(gt=0, le=1024, default=64)
+    """Of `full`: the latent is that of a picture continued to a multiple of so many pixels."""
+    context: int = Field(ge=0, le=256, default=0)
+    """Of `full`: how many channels of decoded features its networks see beside it."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        lowest, highest = self.qualities
+        if not lowest <= self.default_quality <= highest:
+            raise ValueError(f"qualities: expected lowest <= default <= highest, got {self.qualities}")
+        return self
+
+
 class OperatingPoint(_Part):
     """One quality and what was measured there on real coded bytes."""
 
@@ -159,10 +188,22 @@ class Manifest(_Part):
     cut: Cut
     back: BackHalf = BackHalf()
     codec: dict[str, object]
+    layers: tuple[PictureLayer, ...] = Field(max_length=4, default=())
+    """What can be had of a frame beyond its detections, rising; nothing with most bundles."""
     operating_points: tuple[OperatingPoint, ...] = ()
     picture_points: tuple[OperatingPoint, ...] = ()
     """The same of the picture as mode `image` sends it; empty where nobody measured it."""
     files: dict[FileName, File]
+
+    @field_validator("layers")
+    @classmethod
+    def _rising(cls, layers: tuple[PictureLayer, ...]) -> tuple[PictureLayer, ...]:
+        kinds = [layer.kind for layer in layers]
+        if kinds != sorted(set(kinds)):
+            raise ValueError(f"kinds: expected rising, got {kinds}")
+        if len({layer.name for layer in layers}) + len({layer.prefix for layer in layers}) != 2 * len(layers):
+            raise ValueError("expected names and prefixes of their own")
+        return layers
 
     @property
     def modes(self) -> tuple[Mode, ...]:

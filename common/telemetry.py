@@ -40,6 +40,9 @@ class Metrics:
             buckets=_BYTES_BUCKETS,
         )
         self.dropped = Counter("midstream_dropped", "Frames or layers given up.", ["reason"], registry=r)
+        self.rules = Counter(
+            "midstream_rules", "Results that matched a rule, and what became of it.", ["rule", "outcome"], registry=r
+        )
         self.decode_errors = Counter("midstream_decode_errors", "Packets refused by the decoder.", ["kind"], registry=r)
         self.queue_depth = Gauge("midstream_queue_depth", "Frames waiting.", ["queue"], registry=r)
         self.batch_size = Histogram(

@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 from common.errors import FrameError, MidstreamError
 from common.problems import SCHEMA
 from common.types import Detection
-from edge.body import Headers, declared_size, read_picture
+from edge.along import LAYER
+from edge.body import PIXELS, Headers, declared_size, read_body
 from edge.intake import new_shot
 from edge.parts import Parts, parts
 from edge.problems import mistake, problem, refusal
@@ -49,6 +50,7 @@ class Ask:
     captured_us: int | None
     idem_key: str | None
     wait: float
+    pixels: bool
 
     @classmethod
     def of(cls, headers: Headers, query: bytes) -> "Ask":
@@ -59,13 +61,21 @@ class Ask:
         if key is not None and not _KEY.fullmatch(key):
             raise FrameError(422, "Idempotency-Key: 1 to 128 printable ASCII characters")
         captured = headers.get(b"x-capture-time")
-        wait = parse_qs(query.decode("latin-1")).get("wait") if query else None
+        said = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {}
         return cls(
             camera.decode(),
             instant_us(captured.decode("latin-1")) if captured else None,
             key.decode() if key is not None else None,
-            seconds(wait[-1]) if wait else 0.0,
+            seconds(said["wait"][-1]) if "wait" in said else 0.0,
+            wants_pixels(said[PIXELS][-1]) if PIXELS in said else False,
         )
+
+
+def wants_pixels(text: str) -> bool:
+    """Whether the enhancements are to travel along with the frame. Raises FrameError 422."""
+    if text not in (LAYER, "none"):
+        raise FrameError(422, f"{PIXELS}: {LAYER!r}, to send the picture along with the frame, or 'none'")
+    return text == LAYER
 
 
 def instant_us(text: str) -> int:
@@ -121,12 +131,13 @@ class PostFrame:
         expected: asyncio.Future[Outcome] | None = None
         try:
             with edge.intake.room(declared_size(headers, limit)):
-                data = await read_picture(scope, receive, headers, limit)
-                shot = new_shot(ask.camera, data, ask.captured_us, ask.idem_key)
+                body = await read_body(scope, receive, headers, limit)
+                pixels = ask.pixels if body.pixels is None else wants_pixels(body.pixels)
+                shot = new_shot(ask.camera, body.picture, ask.captured_us, ask.idem_key, pixels)
                 if ask.wait and edge.uplink:
                     expected = edge.uplink.expect(shot.frame_id)
                 accepted = await edge.intake.take(shot)
-                del data, shot  # on disk: not needed in memory while somebody waits
+                del body, shot  # on disk: not needed in memory while somebody waits
             outcome = await _outcome(expected, ask.wait) if expected and not accepted.replay else None
         finally:
             if expected is not None:
@@ -151,6 +162,8 @@ def _answer(accepted: Accepted, outcome: Outcome | None) -> Response:
         "bytes": {"coded": accepted.coded_bytes, "source": accepted.source_bytes},
         "timing": accepted.timing,
     }
+    if accepted.pixels:
+        body["pixels"] = accepted.pixels
     headers = {"Location": f"{PATH}/{accepted.frame_id}"}
     if accepted.replay:
         headers["Idempotent-Replay"] = "true"
@@ -188,6 +201,7 @@ async def get_frame(frame_id: str, request: Request) -> dict[str, Any]:
         "bytes": {"coded": record.coded_bytes, "source": record.source_bytes},
         "timing": record.timing,
         "picture": record.picture,
+        "pixels": record.pixels or "not asked for",
     }
 
 
@@ -196,6 +210,12 @@ def _parameter(place: str, name: str, description: str, **schema: Any) -> dict[s
 
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PIXELS = (
+    "`full`: the picture, coded as an enhancement, is to travel along with the frame. The answer's and the ledger's "
+    "`pixels` says `sent`, or why not: `shed: …` when the link or the edge has too much to do, `failed: …`, "
+    "`none: …` where the bundle has no picture layers. The frame itself is taken in any case, and what was not sent "
+    "can be asked for later."
+)
 _ACCEPTED = {
     "content": {
         "application/json": {
@@ -206,6 +226,7 @@ _ACCEPTED = {
                 "accepted_at": "2026-05-01T12:00:00.500000Z",
                 "bytes": {"coded": 1796, "source": 86455},
                 "timing": {"decode_picture": 1.0, "front": 4.9, "code": 0.1, "spool": 0.6},
+                "pixels": "sent",
             }
         }
     }
@@ -225,6 +246,7 @@ DOCS: dict[str, Any] = {
             maxLength=128,
         ),
         _parameter("query", "wait", "Answer 200 with the detections if they come within this time.", example="5s"),
+        _parameter("query", PIXELS, _PIXELS, enum=[LAYER, "none"], default="none"),
     ],
     "requestBody": {
         "required": True,
@@ -236,13 +258,19 @@ DOCS: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["image"],
-                    "properties": {"image": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        "image": {"type": "string", "format": "binary"},
+                        PIXELS: {"type": "string", "enum": [LAYER, "none"], "description": "As the parameter."},
+                    },
                 }
             },
         },
     },
     "responses": {
-        "202": {"description": "On disk; the result is on its way. Location says where to ask.", **_ACCEPTED},
+        "202": {
+            "description": "On disk; the result is on its way. Location says where to ask. `pixels` only if asked for.",
+            **_ACCEPTED,
+        },
         "200": {"description": "The same with `detections`, because they came within `wait`.", **_ACCEPTED},
         **dict.fromkeys(("400", "408", "413", "415", "422", "429", "502", "503"), SCHEMA),
     },

@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import grpc.aio
 import structlog
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -18,11 +19,15 @@ from common.bundle import Bundle
 from common.telemetry import Metrics, setup_logging
 from common.types import Mode
 from edge import api, choosing, status
+from edge.ahead import Ahead
+from edge.along import Along
 from edge.body import bounded
 from edge.bundles import Bundles, Cache
 from edge.control import Control
 from edge.encode import Encoder
+from edge.enhance import Enhancer
 from edge.intake import Intake
+from edge.layers import Layers
 from edge.link import backoff, open_channel
 from edge.meter import Meter
 from edge.parts import Parts
@@ -136,7 +141,10 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         default = Choice(settings.mode, settings.quality)
         points = OperatingPoints(default, settings.max_cameras, settings.data_dir / "operating-points.json")
         control = Control(points, meter, settings.encode_workers, settings.max_cameras)
-        intake = Intake(settings, spool, control, meter)
+        enhancer = Enhancer(settings.ort_threads, settings.max_pixels, meter)
+        stack.callback(enhancer.close)
+        layers, along = Layers(spool, enhancer), Along(enhancer, control, spool)
+        intake = Intake(settings, spool, control, meter, along)
         stack.callback(intake.close)
         channel = open_channel(settings.cloud) if settings.cloud else None
         if channel is not None:
@@ -149,19 +157,27 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
             intake.encoder = encoder
 
         bundles = Bundles(Cache(settings.data_dir / "bundles"), channel, install)
+        enhancer.find = bundles.known
         if settings.bundle is not None:
             await bundles.pin(settings.bundle)
-        edge_id = edge_id_of(settings, spool.epoch)
-        patience = settings.unknown_bundle_seconds
-        uplink = Uplink(channel, spool, edge_id, f"midstream/{software()}", meter, patience) if channel else None
+        uplink = _uplink(channel, spool, settings, meter, layers) if channel else None
         await stack.enter_async_context(_kept_alive("bundles", bundles.follow))
         if uplink is not None:
             uplink.on_bundle = bundles.heard
             intake.limited = uplink.limited
+            along.link, along.max_payload = uplink.link, uplink.max_payload
             await stack.enter_async_context(_kept_alive("uplink", uplink.run))
             follow = partial(control.run, lambda: intake.encoder, uplink.link)
             await stack.enter_async_context(_kept_alive("control", follow))
-        yield Parts(settings, meter, points, control, spool, intake, bundles, uplink)
+        if settings.enhance == "idle":
+            ahead = Ahead(spool, intake, enhancer, layers)
+            await stack.enter_async_context(_kept_alive("ahead", ahead.run))
+        yield Parts(settings, meter, points, control, spool, intake, bundles, enhancer, uplink)
+
+
+def _uplink(channel: grpc.aio.Channel, spool: Spool, settings: Settings, meter: Meter, layers: Layers) -> Uplink:
+    edge_id = edge_id_of(settings, spool.epoch)
+    return Uplink(channel, spool, edge_id, f"midstream/{software()}", meter, layers, settings.unknown_bundle_seconds)
 
 
 def _warn(encoder: Encoder, points: OperatingPoints, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from python_multipart.exceptions import MultipartParseError
 from starlette.datastructures import UploadFile
@@ -13,6 +14,7 @@ from common.errors import FrameError
 
 BODY_SECONDS = 30.0
 FIELD = "image"
+PIXELS = "pixels"
 _ENVELOPE_BYTES = 64 << 10
 """What multipart may add around a picture: boundaries, headers, other fields."""
 
@@ -23,6 +25,14 @@ _RAW = (b"", b"application/octet-stream", b"application/x-www-form-urlencoded")
 """Types that say nothing: the bytes do. The last is what `curl --data-binary` says unless it is told otherwise."""
 
 Headers = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What was sent: the picture's bytes, and the form field `pixels` if there was one."""
+
+    picture: bytes
+    pixels: str | None = None
 
 
 def bounded(scope: Scope, receive: Receive) -> Receive:
@@ -60,19 +70,18 @@ def declared_size(headers: Headers, limit: int) -> int:
     return int(length)
 
 
-async def read_picture(scope: Scope, receive: Receive, headers: Headers, limit: int) -> bytes:
-    """The picture's bytes. Raises FrameError 400, 408, 413 or 422."""
+async def read_body(scope: Scope, receive: Receive, headers: Headers, limit: int) -> Body:
+    """The picture and what came with it. Raises FrameError 400, 408, 413 or 422."""
     multipart = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _read(receive, limit + (_ENVELOPE_BYTES if multipart else 0))
+            read = await _read(receive, limit + (_ENVELOPE_BYTES if multipart else 0))
     except TimeoutError:
         raise FrameError(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
-    if multipart:
-        body = await _field(scope, body)
-        if len(body) > limit:
-            raise _too_large(limit)
-    if not body:
+    body = await _fields(scope, read) if multipart else Body(read)
+    if len(body.picture) > limit:
+        raise _too_large(limit)
+    if not body.picture:
         raise FrameError(422, "the body is empty; it must be a picture")
     return body
 
@@ -92,18 +101,18 @@ async def _read(receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _field(scope: Scope, body: bytes) -> bytes:
-    """The field of a multipart body that was read already, hence bounded."""
+async def _fields(scope: Scope, body: bytes) -> Body:
+    """The fields of a multipart body that was read already, hence bounded."""
 
     async def replay() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
     try:
         async with Request(scope, replay).form(max_files=1, max_fields=16) as form:
-            image = form.get(FIELD)
+            image, pixels = form.get(FIELD), form.get(PIXELS)
             if not isinstance(image, UploadFile):
                 raise FrameError(422, f"the multipart body has no file field {FIELD!r}")
-            return await image.read()
+            return Body(await image.read(), pixels if isinstance(pixels, str) else None)
     except (HTTPException, MultipartParseError, ValueError) as e:
         raise FrameError(422, f"the multipart body cannot be read: {getattr(e, 'detail', e)}") from e
 

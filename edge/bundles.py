@@ -48,6 +48,12 @@ class Cache:
             shutil.rmtree(path, ignore_errors=True)
             return None
 
+    def by_prefix(self, prefix: bytes) -> Bundle | None:
+        """The bundle whose digest begins so, verified, or None."""
+        start = prefix.hex()
+        names = [path.name for path in self.folder.glob(f"{start}*") if len(path.name) == 64]
+        return self.get(names[0]) if names else None
+
     def current(self) -> Bundle | None:
         """The bundle that was run last."""
         try:
@@ -114,6 +120,11 @@ class Bundles:
 
     def __repr__(self) -> str:
         return f"<bundles: running {self.running!r}{', pinned' if self.pinned else ''}>"
+
+    def known(self, prefix: bytes) -> Bundle | None:
+        """The bundle whose digest begins so: the one that runs, or one that ran before. From any thread."""
+        running = self.running
+        return running if running is not None and running.prefix == prefix else self._cache.by_prefix(prefix)
 
     async def pin(self, path: Path) -> None:
         """Run the bundle in this folder, whatever the cloud says. Raises BundleError."""

@@ -94,7 +94,7 @@ class Control:
         else:
             traffic.interval = _mean(traffic.interval, min(_IDLE_S, now - traffic.seen))
             traffic.seen = now
-        size = len(encoded.container) - encoded.shadow_bytes
+        size = len(encoded.container) - encoded.shadow_bytes - encoded.pixels_bytes
         point = encoded.point
         traffic.bytes_mean[point.mode] = _mean(traffic.bytes_mean.get(point.mode, 0.0), size)
         if usual := encoder.curves[point.mode].bytes_mean(point.quality):
@@ -111,6 +111,10 @@ class Control:
         picture, front = self._stages.get("decode_picture", 0.0), self._stages.get("front", 0.0)
         whole = front * (1 + cut.macs_back / cut.macs_front) if cut.macs_front else front
         return picture + {Mode.SPLIT: front, Mode.IMAGE: _JPEG_MS, Mode.EDGE: whole}[mode]
+
+    def spare(self, rate: float | None, encoder: Encoder, now: float) -> float | None:
+        """Bytes a second that a link of this rate has room for beside all frames; None: as many as it takes."""
+        return self._left(None if rate is None else ROOMY * rate, self.traffic, encoder, now)
 
     # ---- what is decided
 

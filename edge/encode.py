@@ -1,14 +1,14 @@
 """picture → as much of the network as runs here → container, with the time each took, at an operating point."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import structlog
 
 from common.bundle import Bundle
 from common.codec import Layer
-from common.codec.container import Container, pack
+from common.codec.container import Container, Kind, pack, unpack
 from common.curve import curves
 from common.errors import BundleError
 from common.payload import SHADOW, PictureCodec
@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 SHADOW_QUALITY = 90
 """Of the picture that a result is checked by: the network finds the same in it as in the original, nearly always."""
+
+SENT = "sent"
+"""Of an enhancement that travels with its frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,40 @@ class Encoded:
     shadow_bytes: int
     """0: no picture went along."""
     timing: dict[str, float]
+    layered: bool = False
+    """Whether enhancements can be coded of it."""
+    pixels: str = ""
+    """What became of the enhancement that was asked for with the frame; empty if none was."""
+    pixels_bytes: int = 0
+    """Of the enhancements in the container."""
+
+    @property
+    def kept(self) -> bytes:
+        """What enhancements are coded by later: the container without what only checks it; empty if there are none."""
+        if not self.layered:
+            return b""
+        if not self.shadow_bytes:
+            return self.container
+        whole = unpack(self.container)
+        return pack(replace(whole, layers=[layer for layer in whole.layers if layer.kind != SHADOW]))
+
+    def without_pixels(self, why: str) -> "Encoded":
+        """The same; `why` says what speaks against the enhancement."""
+        return replace(self, pixels=why)
+
+    def with_pixels(self, layers: Sequence[Layer]) -> "Encoded":
+        """The same with these enhancements in the container."""
+        whole = unpack(self.container)
+        together = sorted([*whole.layers, *layers], key=lambda layer: layer.kind)
+        size = sum(len(layer.payload) for layer in layers)
+        container = pack(replace(whole, layers=together))
+        return replace(self, container=container, pixels=SENT, pixels_bytes=size)
+
+
+def base_only(container: bytes) -> bytes:
+    """A container without what is not needed for its result."""
+    whole = unpack(container)
+    return pack(replace(whole, layers=[layer for layer in whole.layers if layer.kind == Kind.BASE]))
 
 
 class Encoder:
@@ -51,6 +88,8 @@ class Encoder:
         if not self.ways:
             raise BundleError(f"the files of {bundle!r} allow no mode: neither side has what it needs")
         self.curves = curves(manifest)
+        self.layered = bool(manifest.layers)
+        """Whether pictures can be coded as enhancements of what goes the way `split`."""
         self._input = manifest.input
         self._max_pixels = max_pixels
         self._shadow = PictureCodec()
@@ -93,7 +132,8 @@ class Encoder:
         beside = self._beside(view) if shadow and self.checkable and point.mode is not Mode.IMAGE else []
         container = pack(Container(self.bundle.prefix, way.id, point.quality, width, height, [*layers, *beside]))
         shadow_bytes = sum(len(layer.payload) for layer in beside)
-        return Encoded(container, width, height, point, header.content_type, base, shadow_bytes, laps.ms)
+        layered = self.layered and point.mode is Mode.SPLIT
+        return Encoded(container, width, height, point, header.content_type, base, shadow_bytes, laps.ms, layered)
 
     def _beside(self, view: View) -> list[Layer]:
         return [Layer(SHADOW, layer.payload) for layer in self._shadow.encode(view.content, SHADOW_QUALITY)]

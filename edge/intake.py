@@ -16,6 +16,7 @@ from functools import partial
 
 from common.errors import FrameError
 from common.ids import uuid7
+from edge.along import Along
 from edge.control import Control
 from edge.encode import Encoded, Encoder
 from edge.meter import Meter
@@ -41,12 +42,14 @@ class Shot:
     captured_us: int
     data: bytes
     idem_key: str | None = None
+    pixels: bool = False
+    """Whether the enhancements are to travel along."""
 
 
 class Intake:
     """`with intake.room(size): await intake.take(shot)`."""
 
-    def __init__(self, settings: Settings, spool: Spool, control: Control, meter: Meter) -> None:
+    def __init__(self, settings: Settings, spool: Spool, control: Control, meter: Meter, along: Along) -> None:
         self.encoder: Encoder | None = None
         """Replaced whole when the bundle changes; frames being coded finish with the one they began with."""
         self.limited: Callable[[], bool] = lambda: False
@@ -59,6 +62,9 @@ class Intake:
         self._spool = spool
         self._control = control
         self._meter = meter
+        self._along = along
+        self.quiet_since = time.monotonic()
+        """When the last frame was done with."""
         self._pool = ThreadPoolExecutor(settings.encode_workers, thread_name_prefix="encode")
         self._turns: dict[str, asyncio.Future[None]] = {}
         self._idle = asyncio.Event()
@@ -81,6 +87,7 @@ class Intake:
         finally:
             self.frames -= 1
             self._bytes -= size
+            self.quiet_since = time.monotonic()
             if not self.frames:
                 self._idle.set()
 
@@ -137,7 +144,8 @@ class Intake:
         point = self._control.points.of(shot.camera, encoder.ways)
         loop = asyncio.get_running_loop()
         encode = partial(encoder.encode, shot.data, point, shadow=self._shadows())
-        return encoder, await loop.run_in_executor(self._pool, encode)
+        encoded = await loop.run_in_executor(self._pool, encode)
+        return encoder, await self._along.add(encoder, encoded, shot.data) if shot.pixels else encoded
 
     def _shadows(self) -> bool:
         """Whether the picture goes along with this frame: one in so many, by chance, so that no camera is left out."""
@@ -157,6 +165,8 @@ class Intake:
             self._settings.frame_max_age_ms,
             shot.idem_key,
             zlib.crc32(shot.data) if shot.idem_key else None,
+            encoded.kept,
+            encoded.pixels,
         )
 
     async def _promised(self, promise: "asyncio.Future[Accepted]") -> Accepted:
@@ -185,7 +195,9 @@ def _spool_full(message: str) -> NotNowError:
     return NotNowError(503, "spool-full", f"{message}; they are kept until the cloud takes them", 10)
 
 
-def new_shot(camera: str, data: bytes, captured_us: int | None = None, idem_key: str | None = None) -> Shot:
+def new_shot(
+    camera: str, data: bytes, captured_us: int | None = None, idem_key: str | None = None, pixels: bool = False
+) -> Shot:
     """A shot with a new id, captured now unless somebody knows better."""
     now = now_us()
-    return Shot(uuid7(now // 1000), camera, now if captured_us is None else captured_us, data, idem_key)
+    return Shot(uuid7(now // 1000), camera, now if captured_us is None else captured_us, data, idem_key, pixels)

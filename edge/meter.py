@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 
 from common.telemetry import Metrics
 from common.types import Mode
-from edge.encode import Encoded
+from edge.encode import SENT, Encoded
 from edge.points import Point
 from edge.spool import Ended, Stats, now_us
 
@@ -21,7 +21,7 @@ class Meter:
         self.metrics = metrics
         self._max_cameras = max_cameras
         self._known: set[str] = set()
-        here = ("decode_picture", "front", "back", "nms", "code", "spool", "queue")
+        here = ("decode_picture", "front", "back", "nms", "code", "spool", "queue", "enhance")
         self._stages = {s: metrics.stage.labels(s) for s in here}
         self._base, self._shadow = metrics.feature_bytes.labels("base"), metrics.feature_bytes.labels("shadow")
         self._sent, self._received = metrics.link_bytes.labels("out"), metrics.link_bytes.labels("in")
@@ -41,12 +41,20 @@ class Meter:
         self._base.observe(encoded.base_bytes)
         if encoded.shadow_bytes:
             self._shadow.observe(encoded.shadow_bytes)
+        if encoded.pixels and encoded.pixels != SENT:
+            self.refused(f"pixels {encoded.pixels.partition(':')[0]}")
         label = self.camera(camera)
         if self._points.get(label) != encoded.point:
             self._points[label] = encoded.point
             self.metrics.operating_point.labels(label).set(encoded.point.quality)
             for mode in Mode:
                 self.metrics.mode.labels(label, mode).set(mode is encoded.point.mode)
+
+    def enhanced(self, sizes: Mapping[str, int], seconds: float) -> None:
+        """Enhancements of a picture were coded: the bytes of each, and the time of all."""
+        self._stages["enhance"].observe(seconds)
+        for layer, size in sizes.items():
+            self.metrics.feature_bytes.labels(layer).observe(size)
 
     def point_changed(self, cause: str) -> None:
         """The edge moved a camera to another operating point."""

@@ -6,6 +6,7 @@ from fastapi import Request
 
 from edge.bundles import Bundles
 from edge.control import Control
+from edge.enhance import Enhancer
 from edge.intake import Intake
 from edge.meter import Meter
 from edge.points import OperatingPoints
@@ -25,6 +26,7 @@ class Parts:
     spool: Spool
     intake: Intake
     bundles: Bundles
+    enhancer: Enhancer
     uplink: Uplink | None
 
 

@@ -171,6 +171,15 @@ def decode_content(data: bytes, header: Header, box: Letterbox) -> NDArray[np.ui
     return _upright(resize(pixels, *stored), header.orientation)
 
 
+def decode_whole(data: bytes, header: Header) -> NDArray[np.uint8]:
+    """All of the picture: upright RGB, uint8 [h, w, 3], however large the network's input is.
+
+    Raises FrameError 422 if the data does not keep what its header promises.
+    """
+    whole = letterbox_geometry(*header.seen, max(header.seen))
+    return np.ascontiguousarray(decode_content(data, header, whole))
+
+
 def _decode_jpeg(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
     return pixels

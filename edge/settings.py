@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     """A quality of the mode's scale, or `auto`: the bundle's default, and less while the link carries less."""
     shadow: int = Field(default=0, ge=0, le=1_000_000)
     """One frame in so many is also sent as a picture, for the cloud to check its result by. 0: none."""
+    enhance: Literal["asked", "idle"] = "asked"
+    """When enhancements are coded: when somebody asks for pixels; or, with `idle`, of the newest frames also while the
+    edge has nothing else to do."""
     frame_max_age_ms: int = Field(default=0, ge=0, le=2**31 - 1)
     """Frames older than this, counted from capture, are not worth sending. 0: all are."""
 
@@ -75,7 +78,7 @@ class Settings(BaseSettings):
     """A frame that has waited so long is dropped, unless it may have reached the cloud. Time the edge was off does not
     count, nor does setting the clock."""
     ring_max_bytes: int = Field(default=1 * GiB, ge=0)
-    """Pictures kept for pixels on demand. 0: none."""
+    """Pictures kept for pixels on demand, with their frames as coded, and enhancements that were coded. 0: none."""
     ring_max_age_s: float = Field(default=3600, gt=0)
     ledger_max_rows: int = Field(default=100_000, ge=100)
     """Finished frames whose fate can still be asked for."""

@@ -30,7 +30,7 @@ async def get_spool(request: Request) -> dict[str, Any]:
             "in_flight": len(edge.uplink.state.in_flight) if edge.uplink else 0,
             "being_coded": edge.intake.frames,
         },
-        "pictures": {"kept": stats.pictures, "bytes": stats.picture_bytes},
+        "pictures": {"kept": stats.pictures, "bytes": stats.picture_bytes, "being_coded": edge.enhancer.waiting},
         "ledger": {
             "rows": stats.ledger,
             "ended": [{"state": st, "reason": why, "frames": n} for (st, why), n in sorted(stats.ended.items())],
@@ -62,6 +62,10 @@ async def get_bundle(request: Request) -> dict[str, Any]:
         "codec": m.codec.get("name"),
         "operating_points": [p.model_dump() for p in m.operating_points],
         "modes": m.modes,
+        "layers": [
+            {"name": x.name, "kind": x.kind, "qualities": x.qualities, "default_quality": x.default_quality}
+            for x in m.layers
+        ],
         "pinned": edge.bundles.pinned,
         "cloud_wants": edge.bundles.wanted or bundle.digest,
     }

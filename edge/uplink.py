@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import grpc.aio
@@ -18,7 +18,9 @@ import structlog
 from common.types import Detection
 from common.wire import stream_pb2 as pb
 from common.wire import stream_pb2_grpc as rpc
+from edge.encode import base_only
 from edge.goodput import Goodput, Link
+from edge.layers import LANES, Layers
 from edge.link import backoff
 from edge.meter import Meter
 from edge.spool import Pending, Spool, SpoolError, now_us
@@ -29,7 +31,7 @@ AHEAD = 32
 """Frames read from the spool at once, unless they are large: then AHEAD_BYTES."""
 AHEAD_BYTES = 4 << 20
 LAYER_REQUESTS = 64
-"""Requests for pictures waiting at most; one beyond is not answered: the cloud asks again after its timeout."""
+"""Requests for layers waiting at most; one beyond is not answered: the cloud asks again after its timeout."""
 STEADY_SECONDS = 10.0
 """A stream that lived so long was a good one: the next waits as little as the first."""
 
@@ -68,12 +70,14 @@ class Uplink:
         edge_id: str,
         software: str,
         meter: Meter,
+        layers: Layers,
         patience: float = 600.0,
     ) -> None:
         self._stub = rpc.IngestServiceStub(channel)
         self._hello = pb.Hello(edge_id=edge_id, epoch=spool.epoch, software=software)
         self._spool = spool
         self._meter = meter
+        self._layers = layers
         self.expected: dict[str, asyncio.Future[Outcome]] = {}
         self.state = LinkState()
         self.goodput = Goodput()
@@ -99,6 +103,10 @@ class Uplink:
     def limited(self) -> bool:
         """Whether the link is known to carry only so much."""
         return self.goodput.rate_at(time.monotonic()) is not None
+
+    def max_payload(self) -> int:
+        """Bytes of the largest packet the cloud takes; 0 as long as it has not said."""
+        return self.state.max_payload
 
     def expect(self, frame_id: str) -> "asyncio.Future[Outcome]":
         """A future of this frame's outcome. Whoever stops waiting cancels it."""
@@ -146,11 +154,21 @@ class Uplink:
             await call.write(pb.IngestRequest(hello=self._hello))
             welcome = await _welcome(call)
             self._welcomed(welcome)
-            stream = _Stream(call, self._spool, self._meter, self.state, self.expected, self.goodput, self._strangers)
+            stream = _Stream(
+                call,
+                self._spool,
+                self._meter,
+                self.state,
+                self.expected,
+                self.goodput,
+                self._strangers,
+                self._layers,
+            )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(stream.receive())
                 tasks.create_task(stream.send())
-                tasks.create_task(stream.answer_layers())
+                for _ in range(LANES):
+                    tasks.create_task(stream.answer_layers())
         finally:
             if self.state.up:
                 self.state.up, self.state.since = False, time.monotonic()
@@ -197,6 +215,7 @@ class _Stream:
         expected: "dict[str, asyncio.Future[Outcome]]",
         goodput: Goodput,
         strangers: Strangers,
+        layers: Layers,
     ) -> None:
         self._call = call
         self._spool = spool
@@ -205,12 +224,13 @@ class _Stream:
         self._expected = expected
         self._goodput = goodput
         self._strangers = strangers
+        self._layers = layers
         self._seq = 0
         """Everything up to here was read from the spool."""
         self._ahead: deque[Pending] = deque()
         self._returned = asyncio.Event()
         self._writing = asyncio.Lock()
-        self._layers: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
+        self._asked: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
 
     # ---- up ---------------------------------------------------------------------------------------------------------
 
@@ -239,6 +259,8 @@ class _Stream:
         if frame.seq > self._spool.claims.tried and frame.expired(now):
             self._end(frame, "expired", "older than its max_age before it was sent")
             return
+        if len(frame.payload) > self._state.max_payload:
+            frame = replace(frame, payload=base_only(frame.payload))
         if len(frame.payload) > self._state.max_payload:
             self._end(frame, "failed", "larger than the cloud takes", f"{len(frame.payload)} bytes")
             return
@@ -351,30 +373,26 @@ class _Stream:
     # ---- pixels on demand -------------------------------------------------------------------------------------------
 
     def _layer_requested(self, request: pb.LayerRequest) -> None:
-        # One place stays free for the request that is being answered, so this queue bounds memory as well.
         with contextlib.suppress(asyncio.QueueFull):
-            self._layers.put_nowait(request)
+            self._asked.put_nowait(request)
             return
         self._meter.refused("layer requests")
 
     async def answer_layers(self) -> None:
-        """Pictures from the ring, one at a time, between the frames."""
+        """One of LANES that take requests and answer them between the frames."""
         while True:
-            request = await self._layers.get()
-            reply = await self._reply(request)
-            self._meter.sent(len(reply.payload))
-            await self._write(pb.IngestRequest(layer_reply=reply))
-            self._goodput.resumed(time.monotonic())
-
-    async def _reply(self, request: pb.LayerRequest) -> pb.LayerReply:
-        if request.layer != "full":
-            return _gone(request, f"never kept: this edge has no layer {request.layer[:64]!r}, only 'full'")
-        kept = await self._spool.picture(request.frame_id)
-        if kept.gone:
-            return _gone(request, kept.gone)
-        return pb.LayerReply(
-            request_id=request.request_id, status=pb.LAYER_STATUS_OK, content_type=kept.content_type, payload=kept.data
-        )
+            request = await self._asked.get()
+            async with self._layers.answer(request) as answer:
+                reply = pb.LayerReply(
+                    request_id=request.request_id,
+                    status=answer.status,
+                    content_type=answer.content_type,
+                    payload=answer.payload,
+                    detail=answer.detail,
+                )
+                self._meter.sent(len(reply.payload))
+                await self._write(pb.IngestRequest(layer_reply=reply))
+                self._goodput.resumed(time.monotonic())
 
 
 def _reason(number: int) -> str:
@@ -384,10 +402,6 @@ def _reason(number: int) -> str:
     except ValueError:
         return f"reason {number}"
     return name.removeprefix("NACK_REASON_").lower().replace("_", " ")
-
-
-def _gone(request: pb.LayerRequest, why: str) -> pb.LayerReply:
-    return pb.LayerReply(request_id=request.request_id, status=pb.LAYER_STATUS_GONE, detail=why)
 
 
 def _sentence(errors: BaseException) -> str:

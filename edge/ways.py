@@ -60,6 +60,7 @@ class Network:
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.front = Front(bundle, threads)
+        self.threads = threads
         self._bundle = bundle
         self._back: Back | None = None
         self._loading = threading.Lock()
@@ -109,8 +110,8 @@ class Split:
     """The front half here, the back half in the cloud."""
 
     def __init__(self, bundle: Bundle, network: Callable[[], Network]) -> None:
-        self._codec = feature_codec.of(bundle)
         self._network = network()
+        self._codec = feature_codec.of(bundle, self._network.threads)
         self.id, self.name = self._codec.id, self._codec.name
         self.qualities, self.default_quality = self._codec.qualities, self._codec.default_quality
 

@@ -20,10 +20,8 @@ app = typer.Typer(
     "detections in the cloud, pixels on demand.",
 )
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: every number in the documentation comes from here.")
-train_app = typer.Typer(no_args_is_help=True, help="Train what ships in the bundles.")
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
-app.add_typer(train_app, name="train")
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -156,6 +154,95 @@ def bench_accuracy(
         it.run(bundle, coco, frames, codecs.split(",") if codecs else None, images, json, plot, docs)
 
 
+@bench_app.command("rd")
+def bench_rd(
+    images: Annotated[Path, typer.Option(help="A folder of pictures, of any sizes.")],
+    bundle: Annotated[
+        list[Path] | None, typer.Option(help="A bundle's folder, for its picture layers; may be given again.")
+    ] = None,
+    codecs: Annotated[
+        str | None, typer.Option(help="Only these, with commas; the JSON file's others are kept. none: draw these.")
+    ] = None,
+    qualities: Annotated[
+        str | None, typer.Option(help="These instead of each codec's own ladder, with commas: 100,200,300")
+    ] = None,
+    timing: Annotated[bool, typer.Option("--timing", help="Also what each stage of a bundle's layers takes.")] = False,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw PSNR and MS-SSIM over bits per pixel to this PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw decoded pictures beside JPEG's to this PNG.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write these pictures' section of docs/results-rd.md.")] = False,
+) -> None:
+    """Rate and distortion of pictures: a bundle's layers beside JPEG, WebP, x265 and AV1."""
+    with part("bench"):
+        from bench.rd import run as it
+
+        wanted = codecs.split(",") if codecs else None
+        chosen = [] if wanted == ["none"] else wanted
+        it.run(images, chosen, bundle or [], _numbers(qualities), timing, json, plot, sheet, docs)
+
+
+@bench_app.command("masks")
+def bench_masks(
+    bundle: Annotated[Path, typer.Option(help="A bundle's folder; it needs a mask layer.")],
+    qualities: Annotated[
+        str | None, typer.Option(help="Of the mask layer, with commas; default: some over all it offers.")
+    ] = None,
+    base_qualities: Annotated[
+        str | None, typer.Option(help="Of the base layer, with commas; default: its default and one either side.")
+    ] = None,
+    images: Annotated[int | None, typer.Option(help="At most this many photos.", min=1)] = None,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw mean IoU over bytes to this PNG.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write this bundle's section of docs/results-masks.md.")] = False,
+) -> None:
+    """Masks against bytes: base and mask layer beside the base layer alone and uncoded features."""
+    with part("bench"):
+        from bench.masks import run as it
+
+        it.run(bundle, _numbers(qualities), _numbers(base_qualities), images, json, plot, docs)
+
+
+Runs = Annotated[Path, typer.Option(help="Where the recipes' folders are.")]
+Some = Annotated[int | None, typer.Option(help="At most this many pictures of each set.", min=1)]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all.", min=1)]
+Docs = Annotated[bool, typer.Option("--docs", help="Write its section of docs/results.md.")]
+
+
+@bench_app.command("variable-rate")
+def bench_variable_rate(
+    runs: Runs = Path("runs"),
+    images: Some = None,
+    threads: Threads = None,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the models' curves to this PNG.")] = None,
+    docs: Docs = False,
+) -> None:
+    """One picture codec for every rate beside one for each, part by part: checkpoints of `midstream train`."""
+    with part("train,bench"):
+        from train.compare import variable_rate as it
+
+        it.run(runs, images, threads, json, plot, docs)
+
+
+@bench_app.command("tradeoff")
+def bench_tradeoff(
+    runs: Runs = Path("runs"), images: Some = None, threads: Threads = None, json: Json = None, docs: Docs = False
+) -> None:
+    """Detector against picture: what the weights of the losses decide, by checkpoints of `midstream train`."""
+    with part("train,bench"):
+        from train.compare import tradeoff as it
+
+        it.run(runs, images, threads, json, docs)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """The integers of a list with commas."""
+    try:
+        return [int(number) for number in text.split(",")] if text else None
+    except ValueError:
+        raise typer.BadParameter(f"expected integers with commas, got {text!r}") from None
+
+
 @bench_app.command("detector")
 def bench_detector(
     json: Json = None,
@@ -178,15 +265,24 @@ def bench_serve(json: Json = None, quick: Quick = False) -> None:
         it.run(quick=quick, json_path=json)
 
 
-@train_app.command("detector")
-def train_detector(
-    out: Annotated[Path, typer.Option(help="Where checkpoints, log and plot go.")] = Path("runs/detector"),
-    steps: Annotated[int, typer.Option(help="Steps in all; may change on resuming.", min=1)] = 15_000,
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="What to train; `midstream train list` names them.")],
+    out: Annotated[Path | None, typer.Option(help="Where checkpoints, log and plot go; default: runs/RECIPE.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps in all; default: the recipe's own; may change on resuming.", min=1)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
-    threads: Annotated[Optional[int], typer.Option(help="CPU threads; default: all.", min=1)] = None,  # noqa: UP045
+    threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.", min=1)] = None,
 ) -> None:
-    """Train the embedded detector; stop it at any time and go on with --resume."""
+    """Train what ships in the bundles; stop it at any time and go on with --resume."""
     with part("train"):
-        from train.recipes import detector as it
+        from train.recipes import RECIPES
+        from train.recipes import recipe as find
 
-        it.main(out, steps, resume=resume, threads=threads)
+        if recipe == "list":
+            for name, what in RECIPES.items():
+                typer.echo(f"{name:14}{what}")
+            return
+        it = find(recipe)
+        it.main(out or Path("runs") / recipe, steps or it.STEPS, resume=resume, threads=threads)

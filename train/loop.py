@@ -6,6 +6,7 @@ named parts. All randomness of a step comes from its number, so that stopping an
 
 import copy
 import csv
+import itertools
 import math
 import signal
 import sys
@@ -15,11 +16,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from train import descent
 
 
 class Task(Protocol):
@@ -32,6 +35,14 @@ class Task(Protocol):
 
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, scalars, whose sum is minimised."""
+
+
+@runtime_checkable
+class ManyTask(Protocol):
+    """A `Task` with several objectives: each step goes where none of them gets worse (`train.descent`)."""
+
+    def losses(self, batch: Any, step: int, progress: float) -> Iterator[dict[str, Tensor]]:
+        """Yield the parts of each objective in turn; the graph of one is used before the next is asked for."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +89,46 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=plan.bf16):
-            parts = self.task.loss(batch, self.step, self.step / plan.steps)
-        total = torch.stack(list(parts.values())).sum()
-        values = {name: part.item() for name, part in parts.items()}
-        if not math.isfinite(total.item()):
-            raise NotFiniteError(f"the loss of step {self.step} is not finite: {values}")
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        values = self._descend_together(batch) if isinstance(self.task, ManyTask) else self._descend(batch)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
         self.optimiser.step()
         self._average()
         self.step += 1
-        return {"loss": total.item(), **values, "norm": norm.item(), "rate": rate}
+        return {**values, "norm": norm.item(), "rate": rate}
+
+    def _descend(self, batch: Any) -> dict[str, float]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.bf16):
+            parts = self.task.loss(batch, self.step, self.step / self.plan.steps)
+        total, values = self._total(parts)
+        total.backward()
+        return values
+
+    def _descend_together(self, batch: Any) -> dict[str, float]:
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        gradients, total_loss, values = [], 0.0, {}
+        losses = self.task.losses(batch, self.step, self.step / self.plan.steps)
+        for number in itertools.count():
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.bf16):
+                parts = next(losses, None)
+            if parts is None:
+                break
+            total, of = self._total(parts)
+            found = torch.autograd.grad(total, weights, allow_unused=True)
+            gradients.append([torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)])
+            total_loss += of["loss"]
+            values |= {f"{name}{number}": value for name, value in of.items()}
+        mixed, shares = descent.common(gradients)
+        for weight, gradient in zip(weights, mixed, strict=True):
+            weight.grad = gradient
+        return {"loss": total_loss, **values, **{f"share{i}": share for i, share in enumerate(shares.tolist())}}
+
+    def _total(self, parts: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        total = torch.stack(list(parts.values())).sum()
+        values = {name: part.item() for name, part in parts.items()}
+        if not math.isfinite(total.item()):
+            raise NotFiniteError(f"the loss of step {self.step} is not finite: {values}")
+        return total, {"loss": total.item(), **values}
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,69 +1,150 @@
 """/v1/frames/{id}/image: pixels on demand."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field
 
-from cloud.api.problems import Problem, not_found, unavailable
+from cloud.api import formats
+from cloud.api.problems import Problem, unavailable
+from cloud.api.query import KNOWN_ONLY
 from cloud.api.results import find, json_response
-from cloud.layers import LAYERS, Asked, Gone, Layers
-from cloud.store import Picture, Store, to_json
+from cloud.encoded import MEDIA_TYPES
+from cloud.frame import Original
+from cloud.layers import Asked, Unavailable
+from cloud.offers import BASE, MASK, NAMES
+from cloud.pixels import Pixels, Ready
+from cloud.replies import Refusal
+from cloud.store import Record, Store, to_json
+from cloud.synthesis import BusyError
+from common.errors import BitstreamError, BundleError
 
 _RETRY_SECONDS = 1
 _OFFLINE_RETRY_SECONDS = 10
+_UNLESS_BETTER_CAME = "private, no-cache"
+_FOR_EVER = "private, max-age=31536000, immutable"
 
 
-def router(store: Store, layers: Layers) -> APIRouter:
-    """The route."""
+class HeldLayer(BaseModel):
+    """One layer of a frame: `here`, or at its edge until somebody asks."""
+
+    name: Literal["base", "full", "mask", "original"]
+    here: bool
+    bytes: int = Field(description="of what is here, 0 if it is not")
+
+
+class HeldLayers(BaseModel):
+    """All layers of a frame."""
+
+    layers: list[HeldLayer]
+
+
+def router(store: Store, pixels: Pixels) -> APIRouter:
+    """The routes."""
     routes = APIRouter(tags=["pixels"])
+
+    @routes.get("/v1/frames/{id}/layers", response_model=HeldLayers)
+    async def layers(id: str) -> dict[str, Any]:  # noqa: A002 - the name in the path
+        """Which layers a frame has, and which of them are here."""
+        held = await pixels.held(await find(store, id))
+        return {"layers": [{"name": name, "here": size > 0, "bytes": size} for name, size in held.items()]}
 
     @routes.get(
         "/v1/frames/{id}/image",
         response_class=Response,
+        dependencies=[KNOWN_ONLY],
         responses={
-            200: {"content": {"image/jpeg": {}, "image/png": {}, "image/webp": {}}},
+            200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}},
             202: {"description": "the edge has been asked; come again"},
+            404: {"description": "no such frame, or the frame has no such layer"},
+            406: {"description": "none of the formats that are asked for"},
+            409: {"description": "the frame's bundle is not here, or the edge used another"},
             410: {"description": "the edge does not have it any more"},
+            422: {"description": "what the edge sent is damaged; it may be asked for again"},
             503: {"description": "the edge is not connected"},
         },
     )
     async def image(
         id: str,  # noqa: A002 - the name in the path
-        layer: Annotated[str, Query(max_length=32)] = "full",
+        layer: Annotated[str, Query(max_length=32, description=f"one of {', '.join(NAMES)}")] = "full",
+        format: Annotated[  # noqa: A002 - the name in the query
+            str | None, Query(max_length=32, description="jpeg, png or webp; without it, as Accept says")
+        ] = None,
+        quality: Annotated[
+            int | None, Query(ge=1, le=65535, description="the least, on the scale of the layer; else its usual one")
+        ] = None,
+        accept: Annotated[str | None, Header()] = None,
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """The picture as the edge received it. It is fetched when somebody asks: 202 until it is here."""
-        if layer not in LAYERS:
-            raise not_found(f"There is no layer {layer!r}; there is {', '.join(LAYERS)}.")
-        # Looked at first: what is being fetched now may arrive just after the store said that it is not there.
-        fetching = layers.fetching(id.lower(), layer)
-        picture = await store.picture(id.lower(), layer)
-        if picture:
-            return _shown(picture, if_none_match)
+        """A frame as a picture. What is not here is fetched from the edge when somebody asks: 202 until it is.
+
+        `base`: what the bytes of the detections alone show. `full`: the picture as the frame's codec has it; with a
+        bundle that has no such layer, the original. `mask`: people and vehicles. `original`: the picture as the edge
+        received it, byte for byte unless another format is asked for.
+        """
         row = await find(store, id)
-        if fetching:
+        offer = pixels.offer(row, layer, quality)
+        if isinstance(offer, Refusal):
+            raise _refused(offer)
+        form = _form(offer.name, format, accept)
+        ready = await pixels.look(row, layer, quality)
+        if isinstance(ready, Asked):
             return _pending(row.edge)
-        state = layers.want(row.edge, row.id, layer)
-        if isinstance(state, Gone):
-            raise Problem(410, "pixels-gone", f"Layer {layer} of frame {row.id} is gone: {state.reason}.")
-        if isinstance(state, Asked):
-            return _pending(row.edge)
-        raise unavailable("edge-unavailable", f"Cannot fetch it now: {state.reason}.", _OFFLINE_RETRY_SECONDS)
+        if isinstance(ready, Unavailable):
+            raise unavailable("edge-unavailable", f"Cannot fetch it now: {ready.reason}.", _OFFLINE_RETRY_SECONDS)
+        if isinstance(ready, Refusal):
+            raise _refused(ready, f"Layer {offer.name} of frame {row.id}: ")
+        return await _shown(pixels, row, ready, _native(ready, format, accept) or form, if_none_match)
 
     return routes
 
 
-def _shown(picture: Picture, if_none_match: str | None) -> Response:
-    etag = f'"{picture.sha256}"'
-    # A frame never changes, so whoever has it need not ask again.
+def _form(name: str, named: str | None, accept: str | None) -> str:
+    return formats.choose(named, accept, formats.DRAWING if name == MASK else formats.PHOTO)
+
+
+def _native(ready: Ready, named: str | None, accept: str | None) -> str | None:
+    """The form of an original that may be sent as it is."""
+    if named is not None or not isinstance(ready.made_of, Original):
+        return None
+    if not formats.admitted(accept, ready.made_of.content_type):
+        return None
+    return next((form for form, media_type in MEDIA_TYPES.items() if media_type == ready.made_of.content_type), None)
+
+
+async def _shown(pixels: Pixels, row: Record, ready: Ready, form: str, if_none_match: str | None) -> Response:
+    # Weak: another build of the decoder may differ in the last bit of a pixel.
+    etag = f'W/"{ready.digest[:32]}-{form}"'
+    # An original and a base layer never change; of another layer a better one may come.
+    fixed = isinstance(ready.made_of, Original) or ready.offer.name == BASE
     headers = {
         "ETag": etag,
-        "Cache-Control": "private, max-age=31536000, immutable",
+        "Cache-Control": _FOR_EVER if fixed else _UNLESS_BETTER_CAME,
+        "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",
     }
-    if if_none_match and etag in if_none_match:
+    if if_none_match and etag.removeprefix("W/") in if_none_match:
         return Response(status_code=304, headers=headers)
-    return Response(picture.data, media_type=picture.content_type, headers=headers)
+    return Response(await _file(pixels, row, ready, form), media_type=MEDIA_TYPES[form], headers=headers)
+
+
+async def _file(pixels: Pixels, row: Record, ready: Ready, form: str) -> bytes:
+    try:
+        return await pixels.file(row, ready, form)
+    except BusyError as e:
+        raise unavailable("too-many-pictures", f"{e}.", _RETRY_SECONDS) from e
+    except BundleError as e:
+        raise Problem(409, "bundle-unusable", f"{e}.") from e
+    except BitstreamError as e:
+        again = " Ask again, and its edge is asked again." if ready.offer.kinds else ""
+        detail = f"Layer {ready.offer.name} of frame {row.id} is damaged: {e}.{again}"
+        raise Problem(422, "layer-damaged", detail) from e
+
+
+def _refused(refusal: Refusal, subject: str = "") -> Problem:
+    again = {} if refusal.final or not subject else {"Retry-After": str(_RETRY_SECONDS + 1)}
+    reason = refusal.reason if refusal.reason.endswith(".") else f"{refusal.reason}."
+    return Problem(refusal.status, refusal.name, subject + reason, headers=again)
 
 
 def _pending(edge: str) -> Response:

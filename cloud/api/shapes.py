@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from pydantic import BaseModel, Field
 
+from cloud.offers import offers
 from cloud.registry import Registry
 from cloud.store import Camera, Record, to_json
 from common.curve import expected_agreement
@@ -54,6 +55,7 @@ class Result(BaseModel):
     expected_agreement: float | None = Field(
         description="AP50 against the uncoded network's own detections, as measured for the bundle; null if not"
     )
+    layers: list[str] = Field(description="of the frame: what may be asked for as its image; /v1/frames/{id}/layers")
     timing: dict[str, float]
 
 
@@ -97,10 +99,14 @@ class Shapes:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._expected = lru_cache(maxsize=4096)(self._look_up)
+        self._layers = lru_cache(maxsize=4096)(self._look_up_layers)
 
     def result(self, row: Record, fields: Iterable[str] | None = None) -> str:
         """A row as JSON, with these fields only."""
-        whole = _columns(row) | {"expected_agreement": self._expected(row.bundle, row.provenance, row.quality)}
+        whole = _columns(row) | {
+            "expected_agreement": self._expected(row.bundle, row.provenance, row.quality),
+            "layers": self._layers(row.bundle, row.codec),
+        }
         return _members(whole if fields is None else {name: whole[name] for name in fields})
 
     def camera(self, state: Camera, *, online: bool) -> str:
@@ -117,6 +123,9 @@ class Shapes:
                 "last_result": self.result(state.last) if state.last else "null",
             }
         )
+
+    def _look_up_layers(self, digest: str, codec: str) -> str:
+        return to_json(list(offers(self._registry.get(digest), codec)))
 
     def _look_up(self, digest: str, provenance: str, quality: int) -> str:
         bundle = self._registry.get(digest)

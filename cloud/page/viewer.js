@@ -1,6 +1,7 @@
 // One camera's frame: boxes over nothing while live; held still, with its picture beneath, when somebody asks to look.
+// Where the frame's own bytes show something of it, that comes first, and the picture takes its place.
 
-import {picture, Problem} from "./api.js";
+import {glimpse, layerBytes, picture, Problem} from "./api.js";
 import {bytes, count, score, time} from "./format.js";
 import {drawOverlay} from "./overlay.js";
 import {parts, say} from "./parts.js";
@@ -9,7 +10,7 @@ import {repaint} from "./repaint.js";
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 
 // What the strip under the frame says. live: follows the camera; held: one frame, boxes only; asking: its picture is
-// on the way; shown: it is here; refused: it will not come.
+// on the way; glimpsed: so it is, and beneath is what the frame's bytes show; shown: it is here; refused: it will not come.
 const NOTES = {
   live: ({live}) =>
     live?.provenance === "image"
@@ -17,19 +18,25 @@ const NOTES = {
       : "Boxes only: the picture stayed at the edge.",
   held: ({held}) => `${named(held)}, boxes only.`,
   asking: ({held}) => `${named(held)}. Asking its edge for the picture …`,
+  glimpsed: ({held}) => `${named(held)}, as the ${bytes(held.bytes.coded)} it was sent in show it. Asking for more …`,
   shown: ({held, fetched}) => `${named(held)}. ${bytes(fetched)} of pixels fetched to look at it.`,
-  refused: ({held, problem}) => `${named(held)}. ${reason(problem)}`,
+  refused: ({held, problem, beneath}) =>
+    `${named(held)}. ${reason(problem)}${beneath ? " This is what its own bytes show." : ""}`,
 };
 
 const REASONS = {
   404: "The cloud does not know this frame",
+  409: "The cloud no longer has what this frame was coded with",
   410: "The edge no longer has this picture",
+  422: "What the edge sent was damaged",
   503: "The edge is out of reach",
 };
 
 const BUTTONS = {live: "Show pixels", held: "Show pixels", refused: "Try again"};
 
 const named = (result) => `Frame ${count(result.number)}, ${time(result.captured_at)}`;
+
+const layered = ({layers}) => layers?.includes("base");
 
 const reason = ({status, message}) => `${(REASONS[status] ?? message).replace(/\.$/, "")}.`;
 
@@ -92,22 +99,38 @@ export class Viewer {
     this.#turn("asking");
     const {signal} = this.#asking;
     try {
+      await this.#glimpse(signal);
       const blob = await picture(this.held.id, signal);
-      if (signal.aborted) return;
-      await this.#lay(blob, signal);
+      const fetched = layered(this.held) ? await layerBytes(this.held.id, "full") : blob.size;
+      if (await this.#lay(blob, signal)) this.#turn("shown", {fetched});
     } catch (problem) {
-      if (!signal.aborted) this.#turn("refused", {problem});
+      if (!signal.aborted) this.#turn("refused", {problem, beneath: this.#address !== ""});
     }
   }
 
+  async #glimpse(signal) {
+    if (!layered(this.held)) return;
+    const blob = await glimpse(this.held.id, signal);
+    if (blob && (await this.#lay(blob, signal))) this.#turn("glimpsed");
+  }
+
+  // Puts a picture beneath the boxes once it can be shown whole. False if nobody wants it any more.
   async #lay(blob, signal) {
-    this.#address = URL.createObjectURL(blob);
-    const image = this.parts.picture;
-    image.src = this.#address;
-    await image.decode().catch(() => {
+    const address = URL.createObjectURL(blob);
+    const ready = Object.assign(new Image(), {src: address});
+    await ready.decode().catch(() => {
+      URL.revokeObjectURL(address);
       throw new Problem(0, "What came is not a picture that can be shown");
     });
-    if (!signal.aborted) this.#turn("shown", {fetched: blob.size});
+    if (signal.aborted) {
+      URL.revokeObjectURL(address);
+      return false;
+    }
+    URL.revokeObjectURL(this.#address);
+    this.#address = address;
+    this.parts.picture.src = address;
+    await this.parts.picture.decode().catch(() => {});
+    return !signal.aborted;
   }
 
   #drop() {
@@ -129,8 +152,8 @@ export class Viewer {
     say(show, BUTTONS[state] ?? "");
     show.hidden = !(state in BUTTONS);
     release.hidden = state === "live";
-    image.hidden = state !== "shown";
-    image.alt = state === "shown" ? named(this.held) : "";
+    image.hidden = this.#address === "";
+    image.alt = image.hidden ? "" : named(this.held);
     if (focused && show.hidden) release.focus();
     this.onChange();
     repaint(this);
@@ -142,9 +165,9 @@ export class Viewer {
     const {detections, result: {width, height}} = this;
     const {canvas, frame, nothing} = this.parts;
     frame.style.setProperty("--ratio", width / height);
-    const ground = this.state === "shown" ? "picture" : darkness.matches ? "dark" : "light";
+    const ground = this.#address ? "picture" : darkness.matches ? "dark" : "light";
     drawOverlay(canvas, {width, height, detections}, ground, this.pointed);
-    nothing.hidden = detections.length > 0 || this.state === "shown";
+    nothing.hidden = detections.length > 0 || this.#address !== "";
     say(nothing, this.result.detections.length ? `nothing from ${score(this.least)} up` : "nothing found in this frame");
   }
 

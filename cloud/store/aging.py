@@ -10,7 +10,7 @@ from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.store.record import Record
-from cloud.store.tables import aged, found, pictures, results
+from cloud.store.tables import aged, found, layers, pictures, results
 
 Epoch = tuple[str, str]
 """(edge, epoch)"""
@@ -43,7 +43,8 @@ async def remove(writer: AsyncConnection, note: Any, before_us: int, below: int,
     last = rows[-1].number
     labels = {d["label"] for row in rows for d in row.found()}  # the index of `found` begins with the label
     await writer.execute(delete(found).where(found.c.label.in_(labels), found.c.number <= last))
-    await writer.execute(delete(pictures).where(pictures.c.frame.in_([row.id for row in rows])))
+    for pixels in (pictures, layers):
+        await writer.execute(delete(pixels).where(pixels.c.frame.in_([row.id for row in rows])))
     await writer.execute(delete(results).where(results.c.number <= last))
     await writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
     return rows

@@ -12,10 +12,15 @@ from sqlalchemy import Connection
 
 def to_head(connection: Connection) -> None:
     """Run what is missing, in one transaction that the caller commits."""
+    upgrade(connection, "head")
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """The same up to a revision."""
     if connection.dialect.name == "sqlite":
         # The driver does not open a transaction for CREATE TABLE, and half a migration is worse than none.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

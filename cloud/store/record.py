@@ -85,6 +85,21 @@ class Picture:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Send for a layer of the frames that hold such a detection: of any camera if `camera` is None, of any label if
+    `label` is; in the layer's usual quality if `quality` is. The columns of `rules`, in their order.
+    """
+
+    name: str
+    camera: str | None
+    label: str | None
+    min_score: float
+    layer: str
+    quality: int | None
+    max_per_minute: int
+
+
 def record(result: Result, number: int, stored_us: int, store_ms: float) -> Record:
     """The row of a result."""
     frame = result.frame

@@ -8,7 +8,7 @@ numbers that the first has not committed yet.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -18,12 +18,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from cloud.frame import Key, Result
+from cloud.frame import Key, Original, Pixels, Result
+from cloud.offers import ORIGINAL
 from cloud.store import aging, migrate
+from cloud.store import layers as layer_rows
+from cloud.store import rules as rule_rows
 from cloud.store.engine import connect
 from cloud.store.query import Filters, page
-from cloud.store.record import Camera, Inserted, Picture, Record, best_by_label, record
-from cloud.store.tables import aged, cameras, found, pictures, results
+from cloud.store.record import Camera, Inserted, Picture, Record, Rule, best_by_label, record
+from cloud.store.tables import aged, cameras, found, layers, pictures, results, rules
+from common.codec import Layer
 from common.errors import MidstreamError
 
 log = structlog.get_logger()
@@ -37,13 +41,15 @@ class StoreError(MidstreamError):
 
 
 class Store:
-    """Results, cameras and pictures. `open` it first, `close` it last."""
+    """Results, cameras, pictures and rules. `open` it first, `close` it last."""
 
-    def __init__(self, database: str, pictures_max_bytes: int) -> None:
+    def __init__(self, database: str, pictures_max_bytes: int, layers_max_bytes: int = 1 << 28) -> None:
         self._engine = connect(database)
         self._writer: AsyncConnection
         self._writing = asyncio.Lock()
         self._pictures_max_bytes = pictures_max_bytes
+        self._layers_max_bytes = layers_max_bytes
+        self._layer_bytes = 0
         dialect = {"sqlite": sqlite, "postgresql": postgresql}[self._engine.dialect.name]
         self._insert_results = (
             dialect.insert(results)
@@ -52,6 +58,8 @@ class Store:
         )
         self._upsert_cameras = _upsert_cameras(dialect.insert(cameras))
         self._put_picture = dialect.insert(pictures).on_conflict_do_nothing()
+        self._put_layers = layer_rows.upsert(dialect.insert(layers))
+        self._put_rule = rule_rows.upsert(dialect.insert(rules))
         self._note_aged = aging.upsert(dialect.insert(aged))
         self._aged: dict[aging.Epoch, int] = {}
         self._unsure = False
@@ -68,6 +76,7 @@ class Store:
                 async with self._writer.begin():
                     await self._writer.run_sync(migrate.to_head)
                     self._aged = await aging.far(self._writer)
+                    self._layer_bytes = await layer_rows.held(self._writer)
                 await self._read_last_number()
             except Exception as e:
                 await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
@@ -91,7 +100,7 @@ class Store:
             try:
                 if self._unsure:
                     await self._read_last_number()
-                    self._aged = await self._read_aged()
+                    self._aged, self._layer_bytes = await self._read_aged()
                 return await self._insert_together(batch)
             except (SQLAlchemyError, OSError) as e:
                 self._unsure = True
@@ -118,6 +127,9 @@ class Store:
                 await writer.execute(found.insert(), labels)
             if new:
                 await writer.execute(self._upsert_cameras, _sums(new))
+            kept = layer_rows.rows_of(r for r, row in zip(batch, rows, strict=True) if row.number in numbers)
+            layer_bytes = await self._keep_layers(writer, kept)
+        self._layer_bytes = layer_bytes
         self.last_number = new[-1].number if new else self.last_number
         return Inserted(new, [r for r, row in zip(batch, rows, strict=True) if row.number not in numbers], [])
 
@@ -147,12 +159,65 @@ class Store:
             async with self._writing:
                 async with self._transaction() as writer:
                     rows = await aging.remove(writer, self._note_aged, before_us, self.last_number, limit)
+                    layer_bytes = await layer_rows.held(writer)
+                self._layer_bytes = layer_bytes
                 for epoch, seq in aging.highest(rows).items():
                     self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
         except (SQLAlchemyError, OSError) as e:
             self._unsure = True
             raise StoreError(f"cannot delete old results: {_cause(e)}") from e
         return len(rows)
+
+    async def keep(self, frame: str, came: Pixels) -> None:
+        """Keep what an edge sent of a frame when it was asked."""
+        if isinstance(came, Original):
+            await self.put_picture(frame, ORIGINAL, came.content_type, came.data)
+        else:
+            await self._rewrite(lambda writer: self._replace_layers(writer, frame, came.layers))
+
+    async def drop_layers(self, frame: str, kinds: Collection[int]) -> None:
+        """Forget layers of a frame that cannot be decoded. They can be asked for again."""
+        await self._rewrite(lambda writer: layer_rows.drop(writer, frame, kinds))
+
+    async def delete_older_layers(self, before_us: int, limit: int = 500) -> int:
+        """Delete at most `limit` of the layers kept before that time, oldest first; how many. Raises StoreError."""
+        try:
+            return await self._rewrite(lambda writer: layer_rows.delete_older(writer, before_us, limit))
+        except (SQLAlchemyError, OSError) as e:
+            raise StoreError(f"cannot delete old layers: {_cause(e)}") from e
+
+    async def _rewrite(self, change: Callable[[AsyncConnection], Awaitable[int]]) -> int:
+        """What the change of layers says, after it is committed."""
+        async with self._writing:
+            async with self._transaction() as writer:
+                said = await change(writer)
+                layer_bytes = await layer_rows.held(writer)
+            self._layer_bytes = layer_bytes
+        return said
+
+    async def _replace_layers(self, writer: AsyncConnection, frame: str, came: Sequence[Layer]) -> int:
+        """Keep these; those above them were coded upon what was here before, and go."""
+        await layer_rows.drop_above(writer, frame, came[-1].kind)
+        return await self._keep_layers(writer, layer_rows.rows(frame, came))
+
+    async def _keep_layers(self, writer: AsyncConnection, new: list[layer_rows.Row]) -> int:
+        """How many bytes there are then, at most: those that others take the place of are counted until `_rewrite`."""
+        if not new:
+            return self._layer_bytes
+        await writer.execute(self._put_layers, new)
+        there: int = self._layer_bytes + sum(row["size"] for row in new)
+        excess = there - self._layers_max_bytes
+        return there if excess <= 0 else there - await layer_rows.shed(writer, excess, self._layers_max_bytes)
+
+    async def put_rule(self, rule: Rule) -> None:
+        """Keep a rule; one of the same name gives way."""
+        async with self._writing, self._transaction() as writer:
+            await writer.execute(self._put_rule, rule_rows.columns(rule))
+
+    async def delete_rule(self, name: str) -> bool:
+        """Whether there was one of this name."""
+        async with self._writing, self._transaction() as writer:
+            return await rule_rows.remove(writer, name)
 
     async def put_picture(self, frame: str, layer: str, content_type: str, data: bytes) -> None:
         """Keep pixels of a frame; the oldest give way. What would need more than all the room is not kept."""
@@ -258,6 +323,27 @@ class Store:
         row = await self._one(select(c.content_type, c.sha256, c.data).where(c.frame == frame, c.layer == layer))
         return Picture(*row) if row else None
 
+    async def picture_bytes(self, frame: str, layer: str) -> int:
+        """How many bytes of pixels of a frame are here."""
+        c = pictures.c
+        row = await self._one(select(c.size).where(c.frame == frame, c.layer == layer))
+        return int(row[0]) if row else 0
+
+    async def layer_bytes(self, frame: str) -> dict[int, int]:
+        """How many bytes of a frame's layers are here, by their kinds."""
+        c = layers.c
+        return dict(await self._all(select(c.kind, c.size).where(c.frame == frame)))
+
+    async def layers(self, frame: str, kinds: Collection[int]) -> list[Layer]:
+        """Those of a frame's layers of these kinds that are here, rising."""
+        async with self._engine.connect() as connection:
+            return await layer_rows.of_frame(connection, frame, kinds)
+
+    async def rules(self) -> list[Rule]:
+        """All rules by name."""
+        async with self._engine.connect() as connection:
+            return await rule_rows.every(connection)
+
     async def _all(self, query: Select[Any]) -> Any:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).all()
@@ -266,9 +352,9 @@ class Store:
         async with self._engine.connect() as connection:
             return (await connection.execute(query)).first()
 
-    async def _read_aged(self) -> dict[aging.Epoch, int]:
+    async def _read_aged(self) -> tuple[dict[aging.Epoch, int], int]:
         async with self._engine.connect() as connection:
-            return await aging.far(connection)
+            return await aging.far(connection), await layer_rows.held(connection)
 
     async def _read_last_number(self) -> None:
         row = await self._one(select(func.coalesce(func.max(results.c.number), 0)))

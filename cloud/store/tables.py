@@ -1,4 +1,4 @@
-"""The five tables. A change here needs a migration in migrations/versions."""
+"""The seven tables. A change here needs a migration in migrations/versions."""
 
 from sqlalchemy import (
     BigInteger,
@@ -82,7 +82,33 @@ aged = Table(
     Column("seq", Big, nullable=False),
 )
 
-# Pixels that somebody asked for: a cache, bounded in bytes. `data` comes last so that SQLite can skip it.
+# Coded layers of recent frames, of which pictures can be made: bounded in bytes and age. The index is there to shed the
+# oldest, and to sum the sizes without reading the layers.
+layers = Table(
+    "layers",
+    metadata,
+    Column("frame", String(36), primary_key=True),
+    Column("kind", Integer, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("kept_us", Big, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("layers_kept", "kept_us", "size"),
+)
+
+# Which results send for pixels by themselves.
+rules = Table(
+    "rules",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("camera", String(64), nullable=True),
+    Column("label", Text, nullable=True),
+    Column("min_score", Float, nullable=False),
+    Column("layer", String(32), nullable=False),
+    Column("quality", Integer, nullable=True),
+    Column("max_per_minute", Integer, nullable=False),
+)
+
+# Originals that somebody asked for: a cache, bounded in bytes. `data` comes last so that SQLite can skip it.
 pictures = Table(
     "pictures",
     metadata,

@@ -13,7 +13,7 @@ except ImportError as error:
     ) from error
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +44,6 @@ class Codec(Protocol):
         """The one to use when nobody asks for another."""
         ...
 
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """From the bundle: the [codec] table of bundle.toml and the arrays of codec.npz.
-
-        Raises KeyError, TypeError or ValueError if they do not fit.
-        """
-        ...
-
     def encode(
         self, features: Sequence[Features], quality: int | None = None, window: Window | None = None
     ) -> list[Layer]:
@@ -63,11 +55,41 @@ class Codec(Protocol):
         ...
 
 
-CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (Lightweight, LightweightRans, Transform)}
+class CodecOfArrays(Codec, Protocol):
+    """One that needs no networks."""
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """From the bundle: the [codec] table of bundle.toml and the arrays of codec.npz.
+
+        Raises KeyError, TypeError or ValueError if they do not fit.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchCodec(Codec, Protocol):
+    """One that has a network to run when it decodes, which several frames share."""
+
+    def decode_many(self, frames: Sequence[tuple[Sequence[Layer], Window | None]]) -> list[list[Features]]:
+        """As `decode` of each, at once. Raises BitstreamError if one of them is damaged, without saying which."""
+        ...
+
+
+def decode_many(codec: Codec, frames: Sequence[tuple[Sequence[Layer], Window | None]]) -> list[list[Features]]:
+    """As `decode` of each, at once where the codec gains by it. Raises BitstreamError if one of them is damaged."""
+    if isinstance(codec, BatchCodec):
+        return codec.decode_many(frames)
+    return [codec.decode(layers, window) for layers, window in frames]
+
+
+CODECS: dict[str, type[CodecOfArrays]] = {codec.name: codec for codec in (Lightweight, LightweightRans, Transform)}
 
 __all__ = [
     "CODECS",
+    "BatchCodec",
     "Codec",
+    "CodecOfArrays",
     "Container",
     "Features",
     "Kind",
@@ -77,6 +99,7 @@ __all__ = [
     "Limits",
     "Transform",
     "Window",
+    "decode_many",
     "pack",
     "unpack",
 ]

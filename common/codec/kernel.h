@@ -24,9 +24,13 @@
 #define APART static
 #endif
 
-extern PyMethodDef rans_methods[], neighbours_methods[], basis_methods[], coefficients_methods[];
+extern PyMethodDef rans_methods[], neighbours_methods[], basis_methods[], coefficients_methods[], integers_methods[],
+    values_methods[], elements_methods[];
 
 /* Of rans.c: whether rows are a table's, else with a ValueError set. */
 int rans_check_rows(const Py_buffer *rows, int stride);
+
+/* Likewise, whether a stream and a decoder's state, uint32 [6], can be decoded with. */
+int rans_check_stream(const Py_buffer *data, const Py_buffer *state);
 
 #endif

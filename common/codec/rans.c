@@ -126,18 +126,16 @@ int rans_check_rows(const Py_buffer *rows, int stride)
     return 0;
 }
 
-enum { STATE = RANS_LANES + 2 }; /* the lanes, whose turn it is, words read */
-
-static rans_decoder restored(const uint32_t *state, const Py_buffer *data)
+rans_decoder rans_restored(const uint32_t *state, const uint8_t *data, size_t length)
 {
-    rans_decoder d = {.vector = rans_vector, .data = data->buf, .words = (size_t)data->len / 2};
+    rans_decoder d = {.vector = rans_vector, .data = data, .words = length / 2};
     memcpy(d.x, state, sizeof d.x);
     d.lane = state[RANS_LANES] % RANS_LANES;
     d.read = state[RANS_LANES + 1];
     return d;
 }
 
-static void keep(uint32_t *state, const rans_decoder *d)
+void rans_keep(uint32_t *state, const rans_decoder *d)
 {
     memcpy(state, d->x, sizeof d->x);
     state[RANS_LANES] = d->lane;
@@ -217,9 +215,9 @@ static PyObject *py_rans_encode(PyObject *self, PyObject *args)
     return result;
 }
 
-static int check_stream(const Py_buffer *data, const Py_buffer *state)
+int rans_check_stream(const Py_buffer *data, const Py_buffer *state)
 {
-    if (data->len >= 2 * RANS_OPENING && data->len < INT32_MAX && state->len == 4 * STATE)
+    if (data->len >= 2 * RANS_OPENING && data->len < INT32_MAX && state->len == 4 * RANS_STATE)
         return 1;
     PyErr_SetString(PyExc_ValueError, "data: expected 16 bytes at least; state: six numbers");
     return 0;
@@ -233,14 +231,14 @@ static PyObject *py_rans_take(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "w*y*y*iy*w*", &state, &data, &rows, &stride, &index, &symbols))
         return NULL;
-    int ok = check_stream(&data, &state) && rans_check_rows(&rows, stride) &&
+    int ok = rans_check_stream(&data, &state) && rans_check_rows(&rows, stride) &&
              check_index(&index, (size_t)(rows.len / 2 - 1) / (size_t)stride, symbols.len);
     if (ok) {
-        rans_decoder d = restored(state.buf, &data);
+        rans_decoder d = rans_restored(state.buf, data.buf, (size_t)data.len);
         Py_BEGIN_ALLOW_THREADS
         rans_take_plane(&d, (const uint16_t *)rows.buf + 1, stride, index.buf, symbols.buf, (size_t)symbols.len);
         Py_END_ALLOW_THREADS
-        keep(state.buf, &d);
+        rans_keep(state.buf, &d);
     }
     PyBuffer_Release(&state);
     PyBuffer_Release(&data);
@@ -258,13 +256,13 @@ static PyObject *py_rans_take_raw(PyObject *self, PyObject *args)
     (void)self;
     if (!PyArg_ParseTuple(args, "w*y*w*i", &state, &data, &values, &bits))
         return NULL;
-    int ok = check_stream(&data, &state) && check_bits(bits);
+    int ok = rans_check_stream(&data, &state) && check_bits(bits);
     if (ok) {
-        rans_decoder d = restored(state.buf, &data);
+        rans_decoder d = rans_restored(state.buf, data.buf, (size_t)data.len);
         uint16_t *to = values.buf;
         for (Py_ssize_t i = 0; i < values.len / 2; i++)
             to[i] = (uint16_t)rans_take_raw(&d, bits);
-        keep(state.buf, &d);
+        rans_keep(state.buf, &d);
     }
     PyBuffer_Release(&state);
     PyBuffer_Release(&data);

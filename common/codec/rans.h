@@ -150,6 +150,11 @@ RANS_INLINE uint32_t rans_take_raw(rans_decoder *d, int bits)
     return value;
 }
 
+/* A decoder as Python holds it between calls: the lanes, whose turn it is, words read. */
+enum { RANS_STATE = RANS_LANES + 2 };
+rans_decoder rans_restored(const uint32_t *state, const uint8_t *data, size_t length);
+void rans_keep(uint32_t *state, const rans_decoder *d);
+
 /* ---- Encoder ------------------------------------------------------------------------------------------------- */
 
 /* Works backwards: the last symbol of the stream is pushed first, in front of what was written before. */

@@ -7,7 +7,7 @@ import onnxruntime as ort
 from common.errors import BundleError
 
 
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
+def open_session(path: Path, threads: int, *, sizes_vary: bool = False) -> ort.InferenceSession:
     """Load a network. Raises BundleError if ONNX Runtime does not take it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -15,6 +15,8 @@ def open_session(path: Path, threads: int) -> ort.InferenceSession:
     # Whoever calls brings the parallelism; threads that spin while they wait would take its cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    # It lays all tensors out by the first sizes it sees; networks of many sizes need half as much memory without.
+    options.enable_mem_pattern = not sizes_vary
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime's errors have no common class of their own

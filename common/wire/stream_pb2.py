@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ommon/wire/stream.proto\x12\x0cmidstream.v1\"\x99\x01\n\rIngestRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.midstream.v1.HelloH\x00\x12&\n\x06packet\x18\x02 \x01(\x0b\x32\x14.midstream.v1.PacketH\x00\x12/\n\x0blayer_reply\x18\x03 \x01(\x0b\x32\x18.midstream.v1.LayerReplyH\x00\x42\t\n\x07message\"\x95\x02\n\x0eIngestResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.midstream.v1.WelcomeH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.midstream.v1.AckH\x00\x12\"\n\x04nack\x18\x03 \x01(\x0b\x32\x12.midstream.v1.NackH\x00\x12&\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x14.midstream.v1.CreditH\x00\x12\x33\n\rlayer_request\x18\x05 \x01(\x0b\x32\x1a.midstream.v1.LayerRequestH\x00\x12+\n\trate_hint\x18\x06 \x01(\x0b\x32\x16.midstream.v1.RateHintH\x00\x42\t\n\x07message\"9\n\x05Hello\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08software\x18\x03 \x01(\t\"K\n\x07Welcome\x12\x15\n\rbundle_digest\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\r\x12\x19\n\x11max_payload_bytes\x18\x03 \x01(\r\"\xb3\x02\n\x06Packet\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61mera\x18\x03 \x01(\t\x12\x18\n\x10\x63\x61ptured_unix_us\x18\x04 \x01(\x03\x12\x18\n\x10\x61\x63\x63\x65pted_unix_us\x18\x05 \x01(\x03\x12\x14\n\x0csent_unix_us\x18\x06 \x01(\x03\x12\x12\n\nmax_age_ms\x18\x07 \x01(\r\x12\x0f\n\x07payload\x18\x08 \x01(\x0c\x12\x14\n\x0csource_bytes\x18\t \x01(\r\x12\x31\n\x07\x65\x64ge_ms\x18\n \x03(\x0b\x32 .midstream.v1.Packet.EdgeMsEntry\x12\x13\n\x0bwant_result\x18\x0b \x01(\x08\x1a-\n\x0b\x45\x64geMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"t\n\x03\x41\x63k\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x11\n\tduplicate\x18\x02 \x01(\x08\x12+\n\ndetections\x18\x03 \x03(\x0b\x32\x17.midstream.v1.Detection\x12\x14\n\x07held_ms\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\n\n\x08_held_ms\"M\n\x04Nack\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.midstream.v1.NackReason\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\x18\n\x06\x43redit\x12\x0e\n\x06window\x18\x01 \x01(\r\"C\n\x0cLayerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\t\x12\r\n\x05layer\x18\x03 \x01(\t\"\x82\x01\n\nLayerReply\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x06status\x18\x02 \x01(\x0e\x32\x19.midstream.v1.LayerStatus\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"$\n\x08RateHint\x12\x18\n\x10\x62ytes_per_second\x18\x01 \x01(\x04\"Y\n\tDetection\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\n\n\x02x1\x18\x03 \x01(\x02\x12\n\n\x02y1\x18\x04 \x01(\x02\x12\n\n\x02x2\x18\x05 \x01(\x02\x12\n\n\x02y2\x18\x06 \x01(\x02\"\x19\n\x17GetCurrentBundleRequest\"<\n\x18GetCurrentBundleResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\"0\n\x10\x46\x65tchFileRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\"\n\x11\x46\x65tchFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*\xac\x01\n\nNackReason\x12\x1b\n\x17NACK_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13NACK_REASON_CORRUPT\x10\x01\x12\x1e\n\x1aNACK_REASON_UNKNOWN_BUNDLE\x10\x02\x12\x17\n\x13NACK_REASON_EXPIRED\x10\x03\x12\x17\n\x13NACK_REASON_INVALID\x10\x04\x12\x16\n\x12NACK_REASON_FAILED\x10\x05*W\n\x0bLayerStatus\x12\x1c\n\x18LAYER_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fLAYER_STATUS_OK\x10\x01\x12\x15\n\x11LAYER_STATUS_GONE\x10\x02\x32X\n\rIngestService\x12G\n\x06Ingest\x12\x1b.midstream.v1.IngestRequest\x1a\x1c.midstream.v1.IngestResponse(\x01\x30\x01\x32\xc2\x01\n\rBundleService\x12\x61\n\x10GetCurrentBundle\x12%.midstream.v1.GetCurrentBundleRequest\x1a&.midstream.v1.GetCurrentBundleResponse\x12N\n\tFetchFile\x12\x1e.midstream.v1.FetchFileRequest\x1a\x1f.midstream.v1.FetchFileResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63ommon/wire/stream.proto\x12\x0cmidstream.v1\"\x99\x01\n\rIngestRequest\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.midstream.v1.HelloH\x00\x12&\n\x06packet\x18\x02 \x01(\x0b\x32\x14.midstream.v1.PacketH\x00\x12/\n\x0blayer_reply\x18\x03 \x01(\x0b\x32\x18.midstream.v1.LayerReplyH\x00\x42\t\n\x07message\"\x95\x02\n\x0eIngestResponse\x12(\n\x07welcome\x18\x01 \x01(\x0b\x32\x15.midstream.v1.WelcomeH\x00\x12 \n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x11.midstream.v1.AckH\x00\x12\"\n\x04nack\x18\x03 \x01(\x0b\x32\x12.midstream.v1.NackH\x00\x12&\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x14.midstream.v1.CreditH\x00\x12\x33\n\rlayer_request\x18\x05 \x01(\x0b\x32\x1a.midstream.v1.LayerRequestH\x00\x12+\n\trate_hint\x18\x06 \x01(\x0b\x32\x16.midstream.v1.RateHintH\x00\x42\t\n\x07message\"9\n\x05Hello\x12\x0f\n\x07\x65\x64ge_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\t\x12\x10\n\x08software\x18\x03 \x01(\t\"K\n\x07Welcome\x12\x15\n\rbundle_digest\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\r\x12\x19\n\x11max_payload_bytes\x18\x03 \x01(\r\"\xb3\x02\n\x06Packet\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61mera\x18\x03 \x01(\t\x12\x18\n\x10\x63\x61ptured_unix_us\x18\x04 \x01(\x03\x12\x18\n\x10\x61\x63\x63\x65pted_unix_us\x18\x05 \x01(\x03\x12\x14\n\x0csent_unix_us\x18\x06 \x01(\x03\x12\x12\n\nmax_age_ms\x18\x07 \x01(\r\x12\x0f\n\x07payload\x18\x08 \x01(\x0c\x12\x14\n\x0csource_bytes\x18\t \x01(\r\x12\x31\n\x07\x65\x64ge_ms\x18\n \x03(\x0b\x32 .midstream.v1.Packet.EdgeMsEntry\x12\x13\n\x0bwant_result\x18\x0b \x01(\x08\x1a-\n\x0b\x45\x64geMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"t\n\x03\x41\x63k\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x11\n\tduplicate\x18\x02 \x01(\x08\x12+\n\ndetections\x18\x03 \x03(\x0b\x32\x17.midstream.v1.Detection\x12\x14\n\x07held_ms\x18\x04 \x01(\x02H\x00\x88\x01\x01\x42\n\n\x08_held_ms\"M\n\x04Nack\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.midstream.v1.NackReason\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\x18\n\x06\x43redit\x12\x0e\n\x06window\x18\x01 \x01(\r\"g\n\x0cLayerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x66rame_id\x18\x02 \x01(\t\x12\r\n\x05layer\x18\x03 \x01(\t\x12\x11\n\twith_base\x18\x04 \x01(\x08\x12\x0f\n\x07quality\x18\x05 \x01(\r\"\x82\x01\n\nLayerReply\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x06status\x18\x02 \x01(\x0e\x32\x19.midstream.v1.LayerStatus\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"$\n\x08RateHint\x12\x18\n\x10\x62ytes_per_second\x18\x01 \x01(\x04\"Y\n\tDetection\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\n\n\x02x1\x18\x03 \x01(\x02\x12\n\n\x02y1\x18\x04 \x01(\x02\x12\n\n\x02x2\x18\x05 \x01(\x02\x12\n\n\x02y2\x18\x06 \x01(\x02\"\x19\n\x17GetCurrentBundleRequest\"<\n\x18GetCurrentBundleResponse\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x10\n\x08manifest\x18\x02 \x01(\x0c\"0\n\x10\x46\x65tchFileRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\"\n\x11\x46\x65tchFileResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*\xac\x01\n\nNackReason\x12\x1b\n\x17NACK_REASON_UNSPECIFIED\x10\x00\x12\x17\n\x13NACK_REASON_CORRUPT\x10\x01\x12\x1e\n\x1aNACK_REASON_UNKNOWN_BUNDLE\x10\x02\x12\x17\n\x13NACK_REASON_EXPIRED\x10\x03\x12\x17\n\x13NACK_REASON_INVALID\x10\x04\x12\x16\n\x12NACK_REASON_FAILED\x10\x05*\xc1\x01\n\x0bLayerStatus\x12\x1c\n\x18LAYER_STATUS_UNSPECIFIED\x10\x00\x12\x13\n\x0fLAYER_STATUS_OK\x10\x01\x12\x15\n\x11LAYER_STATUS_GONE\x10\x02\x12\x15\n\x11LAYER_STATUS_BUSY\x10\x03\x12\x1e\n\x1aLAYER_STATUS_UNKNOWN_LAYER\x10\x04\x12\x18\n\x14LAYER_STATUS_INVALID\x10\x05\x12\x17\n\x13LAYER_STATUS_FAILED\x10\x06\x32X\n\rIngestService\x12G\n\x06Ingest\x12\x1b.midstream.v1.IngestRequest\x1a\x1c.midstream.v1.IngestResponse(\x01\x30\x01\x32\xc2\x01\n\rBundleService\x12\x61\n\x10GetCurrentBundle\x12%.midstream.v1.GetCurrentBundleRequest\x1a&.midstream.v1.GetCurrentBundleResponse\x12N\n\tFetchFile\x12\x1e.midstream.v1.FetchFileRequest\x1a\x1f.midstream.v1.FetchFileResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PACKET_EDGEMSENTRY']._loaded_options = None
   _globals['_PACKET_EDGEMSENTRY']._serialized_options = b'8\001'
-  _globals['_NACKREASON']._serialized_start=1654
-  _globals['_NACKREASON']._serialized_end=1826
-  _globals['_LAYERSTATUS']._serialized_start=1828
-  _globals['_LAYERSTATUS']._serialized_end=1915
+  _globals['_NACKREASON']._serialized_start=1690
+  _globals['_NACKREASON']._serialized_end=1862
+  _globals['_LAYERSTATUS']._serialized_start=1865
+  _globals['_LAYERSTATUS']._serialized_end=2058
   _globals['_INGESTREQUEST']._serialized_start=43
   _globals['_INGESTREQUEST']._serialized_end=196
   _globals['_INGESTRESPONSE']._serialized_start=199
@@ -56,23 +56,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREDIT']._serialized_start=1121
   _globals['_CREDIT']._serialized_end=1145
   _globals['_LAYERREQUEST']._serialized_start=1147
-  _globals['_LAYERREQUEST']._serialized_end=1214
-  _globals['_LAYERREPLY']._serialized_start=1217
-  _globals['_LAYERREPLY']._serialized_end=1347
-  _globals['_RATEHINT']._serialized_start=1349
-  _globals['_RATEHINT']._serialized_end=1385
-  _globals['_DETECTION']._serialized_start=1387
-  _globals['_DETECTION']._serialized_end=1476
-  _globals['_GETCURRENTBUNDLEREQUEST']._serialized_start=1478
-  _globals['_GETCURRENTBUNDLEREQUEST']._serialized_end=1503
-  _globals['_GETCURRENTBUNDLERESPONSE']._serialized_start=1505
-  _globals['_GETCURRENTBUNDLERESPONSE']._serialized_end=1565
-  _globals['_FETCHFILEREQUEST']._serialized_start=1567
-  _globals['_FETCHFILEREQUEST']._serialized_end=1615
-  _globals['_FETCHFILERESPONSE']._serialized_start=1617
-  _globals['_FETCHFILERESPONSE']._serialized_end=1651
-  _globals['_INGESTSERVICE']._serialized_start=1917
-  _globals['_INGESTSERVICE']._serialized_end=2005
-  _globals['_BUNDLESERVICE']._serialized_start=2008
-  _globals['_BUNDLESERVICE']._serialized_end=2202
+  _globals['_LAYERREQUEST']._serialized_end=1250
+  _globals['_LAYERREPLY']._serialized_start=1253
+  _globals['_LAYERREPLY']._serialized_end=1383
+  _globals['_RATEHINT']._serialized_start=1385
+  _globals['_RATEHINT']._serialized_end=1421
+  _globals['_DETECTION']._serialized_start=1423
+  _globals['_DETECTION']._serialized_end=1512
+  _globals['_GETCURRENTBUNDLEREQUEST']._serialized_start=1514
+  _globals['_GETCURRENTBUNDLEREQUEST']._serialized_end=1539
+  _globals['_GETCURRENTBUNDLERESPONSE']._serialized_start=1541
+  _globals['_GETCURRENTBUNDLERESPONSE']._serialized_end=1601
+  _globals['_FETCHFILEREQUEST']._serialized_start=1603
+  _globals['_FETCHFILEREQUEST']._serialized_end=1651
+  _globals['_FETCHFILERESPONSE']._serialized_start=1653
+  _globals['_FETCHFILERESPONSE']._serialized_end=1687
+  _globals['_INGESTSERVICE']._serialized_start=2060
+  _globals['_INGESTSERVICE']._serialized_end=2148
+  _globals['_BUNDLESERVICE']._serialized_start=2151
+  _globals['_BUNDLESERVICE']._serialized_end=2345
 # @@protoc_insertion_point(module_scope)

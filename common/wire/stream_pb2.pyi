@@ -21,6 +21,10 @@ class LayerStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LAYER_STATUS_UNSPECIFIED: _ClassVar[LayerStatus]
     LAYER_STATUS_OK: _ClassVar[LayerStatus]
     LAYER_STATUS_GONE: _ClassVar[LayerStatus]
+    LAYER_STATUS_BUSY: _ClassVar[LayerStatus]
+    LAYER_STATUS_UNKNOWN_LAYER: _ClassVar[LayerStatus]
+    LAYER_STATUS_INVALID: _ClassVar[LayerStatus]
+    LAYER_STATUS_FAILED: _ClassVar[LayerStatus]
 NACK_REASON_UNSPECIFIED: NackReason
 NACK_REASON_CORRUPT: NackReason
 NACK_REASON_UNKNOWN_BUNDLE: NackReason
@@ -30,6 +34,10 @@ NACK_REASON_FAILED: NackReason
 LAYER_STATUS_UNSPECIFIED: LayerStatus
 LAYER_STATUS_OK: LayerStatus
 LAYER_STATUS_GONE: LayerStatus
+LAYER_STATUS_BUSY: LayerStatus
+LAYER_STATUS_UNKNOWN_LAYER: LayerStatus
+LAYER_STATUS_INVALID: LayerStatus
+LAYER_STATUS_FAILED: LayerStatus
 
 class IngestRequest(_message.Message):
     __slots__ = ("hello", "packet", "layer_reply")
@@ -139,14 +147,18 @@ class Credit(_message.Message):
     def __init__(self, window: _Optional[int] = ...) -> None: ...
 
 class LayerRequest(_message.Message):
-    __slots__ = ("request_id", "frame_id", "layer")
+    __slots__ = ("request_id", "frame_id", "layer", "with_base", "quality")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
+    WITH_BASE_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     frame_id: str
     layer: str
-    def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., layer: _Optional[str] = ...) -> None: ...
+    with_base: bool
+    quality: int
+    def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., layer: _Optional[str] = ..., with_base: bool = ..., quality: _Optional[int] = ...) -> None: ...
 
 class LayerReply(_message.Message):
     __slots__ = ("request_id", "status", "content_type", "payload", "detail")

@@ -1,7 +1,7 @@
 """The edge's memory on disk: frames the cloud has not acked, their fate, and the pictures they came from.
 
-`records.py` says what goes in and out, `book.py` is the file format and its transactions, `ring.py` the pictures,
-`spool.py` the asynchronous face with its one writer thread.
+`records.py` says what goes in and out, `schema.py` is the file format, `book.py` what is written to it, `reader.py`
+what is asked of it, `ring.py` the pictures, `spool.py` the asynchronous face with its one writer thread.
 """
 
 from edge.spool.records import (

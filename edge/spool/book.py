@@ -1,9 +1,4 @@
-"""The spool's file: its tables, their transactions, and the bounds. Synchronous; one thread owns a Book.
-
-    frames   the ledger: every accepted frame and its one state, `queued` until it is done, expired, dropped or failed;
-             `payload` holds the coded frame as long as it is queued
-    pictures where in the ring a frame's picture lies
-    tally    how many frames ended how since the spool was made
+"""What is written into the spool's file (schema.py): transactions, and the bounds. Synchronous; one thread owns a Book.
 
 A frame is promised when the transaction that put it is committed: write-ahead log with synchronous=FULL, so the
 commit is an fsync. That is why the writer puts many operations into one transaction (spool.py).
@@ -24,53 +19,20 @@ from edge.spool.records import (
     Frame,
     KeyReusedError,
     Limits,
-    Pending,
-    Record,
     SpoolError,
     SpoolFullError,
     Stats,
     now_us,
 )
-from edge.spool.ring import Kept, Place, Ring, Segment
+from edge.spool.ring import Place, Ring, Segment
+from edge.spool.schema import VERSION, connect, create
 
-VERSION = 2
-_SCHEMA = """
-CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE frames(
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, frame_id TEXT NOT NULL UNIQUE, camera TEXT NOT NULL,
-  idem_key TEXT, fingerprint INTEGER, captured_us INTEGER NOT NULL, accepted_us INTEGER NOT NULL,
-  lived_us INTEGER NOT NULL DEFAULT 0,
-  max_age_ms INTEGER NOT NULL, payload_bytes INTEGER NOT NULL, source_bytes INTEGER NOT NULL, timing TEXT NOT NULL,
-  state TEXT NOT NULL DEFAULT 'queued', reason TEXT NOT NULL DEFAULT '', finished_us INTEGER, picture TEXT NOT NULL,
-  payload BLOB);
-CREATE UNIQUE INDEX frames_key ON frames(camera, idem_key) WHERE idem_key IS NOT NULL;
-CREATE INDEX frames_queued ON frames(seq) WHERE state = 'queued';
-CREATE INDEX frames_expiring ON frames(captured_us + max_age_ms * 1000) WHERE state = 'queued' AND max_age_ms > 0;
-CREATE TABLE pictures(
-  seq INTEGER PRIMARY KEY REFERENCES frames(seq) ON DELETE CASCADE, segment INTEGER NOT NULL,
-  offset INTEGER NOT NULL, bytes INTEGER NOT NULL, crc INTEGER NOT NULL, content_type TEXT NOT NULL);
-CREATE INDEX pictures_segment ON pictures(segment);
-CREATE TABLE tally(state TEXT, reason TEXT, frames INTEGER NOT NULL, PRIMARY KEY(state, reason)) WITHOUT ROWID;
-"""
-_FROM_1 = "ALTER TABLE frames ADD COLUMN lived_us INTEGER NOT NULL DEFAULT 0;"
-"""From format 1, which took a frame's age from the wall clock: the frames in it are as old as this change."""
 _SWEEP = 500
 """Rows one housekeeping transaction touches at most: a camera waits for it."""
-_PAGE = 4096
 _VACUUM_PAGES = 256
 """Pages one housekeeping transaction gives back to the disk at most."""
 _LIVED_NOTED_US = 60_000_000
 """How often the running time is written down when no frame does it: what a crash may take from it."""
-
-
-def connect(path: Path, readonly: bool = False) -> sqlite3.Connection:
-    """A connection with the settings the promise rests on."""
-    c = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    c.execute("PRAGMA synchronous=FULL")
-    c.execute("PRAGMA foreign_keys=ON")
-    if readonly:
-        c.execute("PRAGMA query_only=ON")
-    return c
 
 
 _LIVED = (
@@ -116,24 +78,12 @@ class Book:
             raise SpoolError(f"cannot open the spool {self.path}: {e}") from e
 
     def _create(self) -> None:
-        db = self._db
-        db.execute(f"PRAGMA page_size={_PAGE}")
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded only before the first table
-        db.execute("PRAGMA journal_mode=WAL")
-        # A long log before it is copied into the file: fewer, larger fsyncs of the file.
-        log = min(16 << 20, max(1 << 20, self.limits.max_bytes // 8))
-        db.execute(f"PRAGMA wal_autocheckpoint={log // _PAGE}")
-        db.execute(f"PRAGMA journal_size_limit={log}")
-        version = self._one("PRAGMA user_version")
-        if version == 0:
-            db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={VERSION};COMMIT")
-        elif version == 1:
-            db.executescript(f"BEGIN;{_FROM_1}PRAGMA user_version={VERSION};COMMIT")
-        elif version != VERSION:
+        version = create(self._db, min(16 << 20, max(1 << 20, self.limits.max_bytes // 8)))
+        if version != VERSION:
             raise SpoolError(
                 f"the spool {self.path} has format {version}, this program writes {VERSION}: start with a new data_dir"
             )
-        db.execute("INSERT OR IGNORE INTO meta VALUES('epoch', ?)", (str(uuid.uuid4()),))
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES('epoch', ?)", (str(uuid.uuid4()),))
 
     def count(self) -> None:
         """Take the counters from the tables: at the start, and after a transaction that failed."""
@@ -147,7 +97,8 @@ class Book:
             (state, reason): n for state, reason, n in self._db.execute("SELECT state, reason, frames FROM tally")
         }
         segments = self._db.execute(
-            "SELECT segment, max(offset + bytes), max(accepted_us) FROM pictures JOIN frames USING (seq)"
+            "SELECT segment, max(offset + bytes), max(kept_us) FROM (SELECT segment, offset, bytes, kept_us FROM layers"
+            " UNION ALL SELECT segment, offset, bytes, accepted_us FROM pictures JOIN frames USING (seq))"
             " GROUP BY segment"
         )
         self.ring.open({n: Segment(size, newest) for n, size, newest in segments})
@@ -188,48 +139,62 @@ class Book:
         place, why_not = self._keep(frame)
         cursor = self._db.execute(
             "INSERT INTO frames(frame_id, camera, idem_key, fingerprint, captured_us, accepted_us, lived_us,"
-            " max_age_ms, payload_bytes, source_bytes, timing, picture, payload)"
-            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " max_age_ms, payload_bytes, source_bytes, timing, picture, payload, pixels)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (frame.frame_id, frame.camera, frame.idem_key, frame.fingerprint, frame.captured_us, frame.accepted_us,
              self._clock.us(), frame.max_age_ms, len(frame.payload), len(frame.picture), json.dumps(frame.timing),
-             "kept" if place else why_not, frame.payload),
+             "kept" if place else why_not, frame.payload, frame.pixels),
         )  # fmt: skip
         self.last_seq = seq = cursor.lastrowid or 0
         if place:
             self._db.execute(
-                "INSERT INTO pictures VALUES(?, ?, ?, ?, ?, ?)",
-                (seq, place.segment, place.offset, place.bytes, place.crc, frame.content_type),
+                "INSERT INTO pictures VALUES(?, ?, ?, ?, ?, ?, ?)",
+                (seq, place.segment, place.offset, place.bytes, place.crc, frame.content_type, len(frame.container)),
             )
             self.pictures += 1
         self.queued += 1
         self.queued_bytes += len(frame.payload)
         self.ledger += 1
-        return Accepted(
-            frame.frame_id, seq, frame.camera, frame.accepted_us, len(frame.payload), len(frame.picture), frame.timing
-        )
+        sizes = len(frame.payload), len(frame.picture)
+        return Accepted(frame.frame_id, seq, frame.camera, frame.accepted_us, *sizes, frame.timing, frame.pixels)
 
     def _known(self, frame: Frame) -> Accepted | None:
         row = self._db.execute(
-            "SELECT frame_id, seq, accepted_us, payload_bytes, source_bytes, timing, fingerprint FROM frames"
+            "SELECT frame_id, seq, accepted_us, payload_bytes, source_bytes, timing, pixels, fingerprint FROM frames"
             " WHERE camera = ? AND idem_key = ?",
             (frame.camera, frame.idem_key),
         ).fetchone()
         if row is None:
             return None
-        frame_id, seq, accepted_us, coded, source, timing, fingerprint = row
+        frame_id, seq, accepted_us, coded, source, timing, pixels, fingerprint = row
         if fingerprint != frame.fingerprint or source != len(frame.picture):
             raise KeyReusedError(
                 f"Idempotency-Key {frame.idem_key!r} of camera {frame.camera!r} belongs to another picture, {frame_id}"
             )
-        return Accepted(frame_id, seq, frame.camera, accepted_us, coded, source, json.loads(timing), replay=True)
+        return Accepted(frame_id, seq, frame.camera, accepted_us, coded, source, json.loads(timing), pixels, True)
 
     def _keep(self, frame: Frame) -> tuple[Place | None, str]:
-        if not 0 < len(frame.picture) <= self.limits.ring_max_bytes:
+        if not 0 < len(frame.picture) + len(frame.container) <= self.limits.ring_max_bytes or not frame.picture:
             return None, "never kept: larger than the ring" if frame.picture else "never kept: there was none"
         try:
-            return self.ring.append(frame.picture, frame.accepted_us), ""
+            return self.ring.append(frame.picture + frame.container, frame.accepted_us), ""
         except OSError as e:  # the frame is what was promised, the picture is not
             return None, f"never kept: {e.strerror or e}"
+
+    def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> None:
+        """Keep an enhancement as long as the picture it was coded of, if that is still there and the ring takes it."""
+        row = self._db.execute("SELECT seq FROM pictures JOIN frames USING (seq) WHERE frame_id = ?", (frame_id,))
+        if (found := row.fetchone()) is None or not 0 < len(payload) <= self.ring.segment_bytes:
+            return
+        now = now_us()
+        try:
+            place = self.ring.append(payload, now)
+        except OSError:  # it can be coded again
+            return
+        self._db.execute(
+            "INSERT OR REPLACE INTO layers VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            (found[0], kind, quality, place.segment, place.offset, place.bytes, place.crc, now),
+        )
 
     def finish(self, seq: int, state: str, reason: str = "", detail: str = "") -> None:
         """End a queued frame; of one that has ended already nothing changes."""
@@ -309,11 +274,12 @@ class Book:
             self.unlist(segment, reason)
 
     def unlist(self, segment: int, reason: str) -> None:
-        """Note why the pictures of a segment are gone."""
+        """Note why the pictures of a segment are gone. Their enhancements, wherever they lie, are of no use alone."""
         self._db.execute(
             "UPDATE frames SET picture = ? WHERE seq IN (SELECT seq FROM pictures WHERE segment = ?)", (reason, segment)
         )
         self.pictures -= self._db.execute("DELETE FROM pictures WHERE segment = ?", (segment,)).rowcount
+        self._db.execute("DELETE FROM layers WHERE segment = ?", (segment,))
 
     def probe(self) -> None:
         """Write something small, to learn whether the disk takes it."""
@@ -346,60 +312,3 @@ class Book:
 
     def _one(self, sql: str) -> Any:
         return self._db.execute(sql).fetchone()[0]
-
-
-def _with_timing(row: tuple[Any, ...]) -> list[Any]:
-    """A row whose eighth column is JSON."""
-    return [*row[:7], json.loads(row[7]), *row[8:]]
-
-
-class Reader:
-    """Questions to the same file, from another thread and its own connection."""
-
-    def __init__(self, book: Book) -> None:
-        self._db = connect(book.path, readonly=True)
-        self._ring = book.ring
-
-    def pending(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
-        """Unacked frames with seq > after, in order: at least one if there is one, then as many as fit."""
-        rows = self._db.execute(
-            "SELECT seq, frame_id, camera, captured_us, accepted_us, max_age_ms, source_bytes, timing, payload"
-            " FROM frames WHERE state = 'queued' AND seq > ? ORDER BY seq LIMIT ?",
-            (after, limit),
-        )
-        out: list[Pending] = []
-        total = 0
-        for row in rows:
-            total += len(row[8])
-            if out and total > max_bytes:
-                break
-            out.append(Pending(*_with_timing(row)))
-        rows.close()
-        return out
-
-    def record(self, frame_id: str) -> Record | None:
-        """The ledger's line for this frame."""
-        row = self._db.execute(
-            "SELECT frame_id, seq, camera, captured_us, accepted_us, payload_bytes, source_bytes, timing, state,"
-            " reason, finished_us, picture FROM frames WHERE frame_id = ?",
-            (frame_id,),
-        ).fetchone()
-        if row is None:
-            return None
-        return Record(*_with_timing(row))
-
-    def picture(self, frame_id: str) -> Kept:
-        """The picture of this frame, or why there is none."""
-        row = self._db.execute(
-            "SELECT picture, segment, offset, bytes, crc, content_type FROM frames LEFT JOIN pictures USING (seq)"
-            " WHERE frame_id = ?",
-            (frame_id,),
-        ).fetchone()
-        if row is None:
-            return Kept(gone="unknown frame")
-        picture, segment, *rest, content_type = row
-        return Kept(gone=picture) if segment is None else self._ring.read(Place(segment, *rest), content_type)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()

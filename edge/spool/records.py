@@ -47,6 +47,10 @@ class Frame:
     max_age_ms: int = 0
     idem_key: str | None = None
     fingerprint: int | None = None
+    container: bytes = b""
+    """What is kept beside the picture to code enhancements by; empty if the frame's codec has none."""
+    pixels: str = ""
+    """What became of the enhancement that was asked for with the frame; empty if none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class Accepted:
     coded_bytes: int
     source_bytes: int
     timing: dict[str, float]
+    pixels: str = ""
     replay: bool = False
 
 
@@ -98,6 +103,7 @@ class Record:
     reason: str
     finished_us: int | None
     picture: str
+    pixels: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 A picture is worth keeping but not worth an fsync or a copy through a write-ahead log: it is appended to the
 newest segment, and room is made by deleting the oldest one. Which picture lies where is in the book; a picture
 that a power cut took from the file is found out by its checksum.
+
+A picture that enhancements can be coded of has the frame's container behind it, in one record: an enhancement fits no
+other bytes than those that were sent. Enhancements that were coded are records of their own.
 """
 
 import os
@@ -17,7 +20,7 @@ MAX_SEGMENT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a picture lies."""
+    """Where a record lies."""
 
     segment: int
     offset: int
@@ -27,11 +30,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A picture, or (`data` empty) why there is none."""
+    """A picture, or (`data` empty) why there is none; `container` is its frame as coded, if it has enhancements."""
 
     content_type: str = ""
     data: bytes = b""
     gone: str = ""
+    container: bytes = b""
 
 
 @dataclass(slots=True)
@@ -73,7 +77,7 @@ class Ring:
         self._seal()
 
     def append(self, data: bytes, now_us: int) -> Place:
-        """Write one picture to the newest segment. Raises OSError when the disk is full."""
+        """Write one record to the newest segment. Raises OSError when the disk is full."""
         segment = self.segments.get(self._current)
         if self._file is None or segment is None or segment.bytes + len(data) > self.segment_bytes:
             segment = self._next()
@@ -106,8 +110,8 @@ class Ring:
         self.segments.pop(number, None)
         self._path(number).unlink(missing_ok=True)
 
-    def read(self, place: Place, content_type: str) -> Kept:
-        """The picture there, or why it is not."""
+    def read(self, place: Place, content_type: str = "", coded: int = 0) -> Kept:
+        """The picture there, or why it is not; the last `coded` bytes are its container."""
         try:
             with self._path(place.segment).open("rb") as f:
                 f.seek(place.offset)
@@ -116,7 +120,8 @@ class Ring:
             return Kept(gone="shed: disk full")
         if len(data) != place.bytes or zlib.crc32(data) != place.crc:
             return Kept(gone="damaged: the machine stopped before the picture was on disk")
-        return Kept(content_type, data)
+        picture = place.bytes - coded
+        return Kept(content_type, data[:picture], container=data[picture:])
 
     def close(self) -> None:
         """Let go of the file being written."""

@@ -21,8 +21,9 @@ from typing import Any, TypeVar
 import structlog
 
 from common.errors import MidstreamError, SettingsError
-from edge.spool.book import Book, Reader
+from edge.spool.book import Book
 from edge.spool.claims import Claims
+from edge.spool.reader import Reader
 from edge.spool.records import Accepted, Ended, Frame, Limits, Pending, Record, SpoolError, Stats, now_us
 from edge.spool.ring import Kept
 
@@ -103,6 +104,20 @@ class Spool:
     async def picture(self, frame_id: str) -> Kept:
         """The picture of a frame as received, or why there is none."""
         return await self._read(partial(self._reader.picture, frame_id))
+
+    def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> "asyncio.Future[None]":
+        """Keep an enhancement as long as the picture it was coded of; the future is done when `layers` finds it."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._jobs.put(_Job(lambda book: book.keep_layer(frame_id, kind, quality, payload), future))
+        return future
+
+    async def layers(self, frame_id: str) -> dict[tuple[int, int], bytes]:
+        """The enhancements of a frame that were kept, by kind and quality."""
+        return await self._read(partial(self._reader.layers, frame_id))
+
+    async def unlayered(self, newest: int) -> list[str]:
+        """Of the newest pictures, so many, those of which an enhancement can be coded and none was."""
+        return await self._read(partial(self._reader.unlayered, newest))
 
     async def settle(self) -> None:
         """Wait until everything asked for so far is on disk."""

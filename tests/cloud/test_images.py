@@ -1,15 +1,20 @@
-"""Pixels on demand: asked for once, kept when they come, gone when they are gone."""
+"""The picture as it was received: asked for once, kept when it comes, gone when it is gone."""
 
 import asyncio
+import io
 from typing import Any
 
-import httpx
+import numpy as np
+from PIL import Image
 
-from cloud.layers import Layers
+from cloud.frame import Original, Pixels
+from cloud.layers import Asked, Layers
 from cloud.links import Link, Links
+from cloud.replies import Wish
 from common.telemetry import Metrics
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, Start
+from tests.cloud.layered import settled
 from tests.cloud.speaker import Edge, packet, until
 
 JPEG = b"\xff\xd8\xff\xe0" + b"pixels" * 1000
@@ -32,22 +37,13 @@ async def reply(edge: Edge, request: Any, **fields: Any) -> None:
     await edge.say(layer_reply=wire.LayerReply(request_id=request.request_id, **fields))
 
 
-async def settled(cloud: Running, path: str) -> httpx.Response:
-    """The first answer that is not 202."""
-    async with asyncio.timeout(20):
-        while (answer := await cloud.http.get(path)).status_code == 202:
-            assert int(answer.headers["retry-after"]) >= 1
-            await asyncio.sleep(0.02)
-    return answer
-
-
 async def test_a_picture_is_fetched_once(cloud: Running) -> None:
     async with cloud.edge() as edge:
         path = await stored(cloud, edge)
         first, second = await asyncio.gather(cloud.http.get(path), cloud.http.get(path))
         assert first.status_code == second.status_code == 202
         request = await asked(edge)
-        assert (request.layer, request.frame_id) == ("full", path.split("/")[3])
+        assert (request.layer, request.frame_id) == ("original", path.split("/")[3])
         await reply(edge, request)
         answer = await settled(cloud, path)
         assert answer.content == JPEG and answer.headers["content-type"] == "image/jpeg"
@@ -142,6 +138,44 @@ async def test_what_fits_nowhere_evicts_nothing(start: Start) -> None:
         assert (await cloud.http.get(small)).status_code == 200
 
 
+async def test_an_original_in_another_form(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        for form, mode in [("JPEG", "L"), ("PNG", "RGBA")]:
+            file = io.BytesIO()
+            Image.new(mode, (320, 320), 77 if mode == "L" else (77, 77, 77, 0)).save(file, form)
+            path = await stored(cloud, edge, len(form) + 10)
+            await cloud.http.get(path)
+            await reply(edge, await asked(edge), content_type=f"image/{form.lower()}", payload=file.getvalue())
+            as_it_came = await settled(cloud, path)
+            assert as_it_came.content == file.getvalue()
+            assert (
+                await cloud.http.get(path, headers={"Accept": "image/webp, image/*;q=0.1"})
+            ).content == file.getvalue()
+            for asked_for in ({"params": {"format": "webp"}}, {"headers": {"Accept": "image/webp"}}):
+                answer = await cloud.http.get(path, **asked_for)  # type: ignore[arg-type]
+                assert (
+                    answer.headers["content-type"] == "image/webp"
+                    and answer.headers["etag"] != as_it_came.headers["etag"]
+                )
+                pixels = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+                assert pixels.shape == (320, 320, 3) and abs(int(pixels.mean()) - 77) <= 1
+
+
+async def test_an_original_that_is_another_picture_is_not_made_over(cloud: Running) -> None:
+    """A header may promise any number of pixels: only those of the frame are ever decoded."""
+    async with cloud.edge() as edge:
+        file = io.BytesIO()
+        Image.new("RGB", (320, 321)).save(file, "JPEG")
+        for seq, content in enumerate([file.getvalue(), JPEG], 1):
+            path = await stored(cloud, edge, seq)
+            await cloud.http.get(path)
+            await reply(edge, await asked(edge), payload=content)
+            assert (await settled(cloud, path)).content == content
+            answer = await cloud.http.get(path, params={"format": "png"})
+            assert answer.status_code == 422 and answer.json()["type"] == "urn:midstream:problem:layer-damaged"
+
+
 class Shelf:
     """Keeps nothing until it is opened."""
 
@@ -149,7 +183,8 @@ class Shelf:
         self.open = asyncio.Event()
         self.came: list[str] = []
 
-    async def keep(self, frame: str, layer: str, content_type: str, content: bytes) -> None:
+    async def keep(self, frame: str, came: Pixels) -> None:
+        assert came == Original("image/jpeg", JPEG)
         self.came.append(frame)
         await self.open.wait()
 
@@ -157,7 +192,11 @@ class Shelf:
 def layers_of(shelf: Shelf) -> tuple[Layers, Link]:
     links = Links(Metrics("test", "0").link_up)
     links.add(link := Link("e", "epoch", -1))
-    return Layers(links, shelf.keep), link
+    return Layers(links, shelf.keep, pause=0.02), link
+
+
+def wish(frame: str) -> Wish:
+    return Wish("e", frame, "original")
 
 
 def answer_to(link: Link) -> wire.LayerReply:
@@ -174,26 +213,38 @@ def answer_to(link: Link) -> wire.LayerReply:
 async def test_many_replies_to_one_request_are_kept_once() -> None:
     shelf = Shelf()
     layers, link = layers_of(shelf)
-    layers.want("e", "frame", "full")
+    layers.want(wish("frame"))
     reply_ = answer_to(link)
     for _ in range(50):
         layers.replied(link, reply_)
         await asyncio.sleep(0)
-    assert shelf.came == ["frame"] and layers.fetching("frame", "full")
+    assert shelf.came == ["frame"] and layers.fetching(("frame", "original"))
     shelf.open.set()
     await layers.drain()
-    assert not layers.fetching("frame", "full")
+    assert not layers.fetching(("frame", "original"))
 
 
 async def test_pictures_that_wait_for_the_database_are_bounded() -> None:
     shelf = Shelf()
     layers, link = layers_of(shelf)
     for i in range(20):
-        layers.want("e", f"frame-{i}", "full")
+        layers.want(wish(f"frame-{i}"))
         layers.replied(link, answer_to(link))
     await asyncio.sleep(0)
     assert shelf.came == [f"frame-{i}" for i in range(8)]
     shelf.open.set()
     await layers.drain()
-    layers.want("e", "frame-19", "full")  # dropped, so it is asked for again
+    layers.want(wish("frame-19"))  # dropped, so it is asked for again
     assert answer_to(link).request_id
+
+
+async def test_an_edge_that_is_busy_is_asked_again() -> None:
+    layers, link = layers_of(Shelf())
+    layers.want(wish("frame"))
+    reply_ = answer_to(link)
+    reply_.status = wire.LAYER_STATUS_BUSY
+    layers.replied(link, reply_)
+    assert isinstance(layers.want(wish("frame")), Asked)
+    async with asyncio.timeout(20):
+        again = await link.outbox.get()
+    assert isinstance(again, wire.IngestResponse) and again.layer_request.request_id == reply_.request_id

@@ -13,15 +13,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from cloud.frame import Frame, Key, Origin, Result
-from cloud.store import Filters, Store, StoreError, migrate
+from cloud.frame import Coded, Frame, Key, Origin, Result
+from cloud.store import Filters, Rule, Store, StoreError, migrate
 from cloud.store.engine import async_url, connect
 from cloud.store.tables import metadata
 from common.bundle import Bundle
-from common.codec import unpack
+from common.codec import Container, Layer, unpack
 from common.ids import uuid7
 from common.types import Detection, Mode
 from tests.cloud import tiny
+from tests.scalable import tiny as scalable_tiny
 
 EPOCH = str(uuid.uuid4())
 ALL = Filters()
@@ -154,14 +155,16 @@ async def test_readers_see_whole_batches_in_order(store: Store, bundle: Bundle) 
 async def test_old_results_go_and_do_not_come_back(store: Store, bundle: Bundle, database: str) -> None:
     sent = [result(bundle, seq, edge="ef"[seq % 2]) for seq in range(10)]
     await store.insert(sent)
-    await store.put_picture(sent[0].frame.id, "full", "image/jpeg", b"x")
-    await store.put_picture(sent[9].frame.id, "full", "image/jpeg", b"x")
+    await store.put_picture(sent[0].frame.id, "original", "image/jpeg", b"x")
+    await store.put_picture(sent[9].frame.id, "original", "image/jpeg", b"x")
     assert await store.delete_older(1) == 0
     later = time.time_ns() // 1000 + 1
     assert [await store.delete_older(later, limit=4) for _ in range(4)] == [4, 4, 1, 0]  # the newest stays
     assert [r.seq for r in await store.results(ALL, 100)] == [9]
     assert [r.seq for r in await store.results(Filters(labels=("cat", "dog")), 100)] == [9]
-    assert await store.picture(sent[0].frame.id, "full") is None and await store.picture(sent[9].frame.id, "full")
+    assert await store.picture(sent[0].frame.id, "original") is None and await store.picture(
+        sent[9].frame.id, "original"
+    )
     async with store._engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM found"))).scalar() == 2
     again = Store(database, 1 << 20)
@@ -180,12 +183,117 @@ async def test_old_results_go_and_do_not_come_back(store: Store, bundle: Bundle,
 async def test_pictures_are_bounded(store: Store) -> None:
     content = bytes(400_000)
     for i in range(4):
-        await store.put_picture(f"frame-{i}", "full", "image/jpeg", content)
-        await store.put_picture(f"frame-{i}", "full", "image/jpeg", b"a second answer changes nothing")
-    there = [i for i in range(4) if await store.picture(f"frame-{i}", "full")]
+        await store.put_picture(f"frame-{i}", "original", "image/jpeg", content)
+        await store.put_picture(f"frame-{i}", "original", "image/jpeg", b"a second answer changes nothing")
+    there = [i for i in range(4) if await store.picture(f"frame-{i}", "original")]
     assert there == [2, 3]
-    picture = await store.picture("frame-3", "full")
+    picture = await store.picture("frame-3", "original")
     assert picture and picture.data == content and picture.content_type == "image/jpeg"
+
+
+def layered(held: Bundle, seq: int) -> Result:
+    """A result with one coded layer of 1000 bytes."""
+    container = Container(held.prefix, 5, 256, 64, 48, [Layer(0, bytes([seq]) * 1000), Layer(128, b"a shadow")])
+    frame = Frame(
+        key=("e", EPOCH, seq),
+        id=uuid7(),
+        camera="door",
+        captured_us=1,
+        accepted_us=2,
+        received_us=3,
+        expires_us=None,
+        source_bytes=9,
+        coded_bytes=1019,
+        timing={},
+        bundle=held,
+        container=container,
+        settle=lambda *_: None,
+    )
+    return Result(frame, Origin(Mode.SPLIT, "latent"), [], {}, time.monotonic_ns())
+
+
+@pytest.fixture(scope="module")
+def scalable(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return scalable_tiny.write(tmp_path_factory.mktemp("scalable"))
+
+
+async def test_coded_layers_are_kept_with_the_result(store: Store, bundle: Bundle, scalable: Bundle) -> None:
+    one, plain = layered(scalable, 1), result(bundle, 2)
+    by_jpeg = replace(layered(scalable, 3), origin=Origin(Mode.IMAGE, "picture"))
+    await store.insert([one, plain, by_jpeg])
+    await store.insert([layered(scalable, 1)])  # sent again
+    assert await store.layers(one.frame.id, [0, 1, 128]) == [Layer(0, bytes([1]) * 1000)]
+    assert not await store.layers(plain.frame.id, [0]) and not await store.layers(by_jpeg.frame.id, [0])
+    await store.keep(one.frame.id, Coded((Layer(1, b"first"),)))
+    await store.keep(one.frame.id, Coded((Layer(0, b"new"), Layer(1, b"better"))))
+    assert await store.layers(one.frame.id, [0, 1]) == [Layer(0, b"new"), Layer(1, b"better")]
+    assert await store.layers(one.frame.id, [1]) == [Layer(1, b"better")]
+    await store.keep(one.frame.id, Coded((Layer(2, b"upon both"),)))
+    await store.keep(one.frame.id, Coded((Layer(1, b"coded otherwise"),)))
+    assert [layer.kind for layer in await store.layers(one.frame.id, [0, 1, 2])] == [0, 1]
+    await store.drop_layers(one.frame.id, [1])
+    assert await store.layers(one.frame.id, [0, 1]) == [Layer(0, b"new")]
+
+
+async def test_coded_layers_are_bounded_in_bytes(scalable: Bundle, database: str) -> None:
+    """The oldest give way, also to those that were asked for, and the sum outlives a restart."""
+    sent = [layered(scalable, seq) for seq in range(40)]
+    store = Store(database, 1 << 20, 10_000)
+    await store.open()
+    for one in sent[:20]:
+        await store.insert([one])
+    await store.close()
+    store = Store(database, 1 << 20, 10_000)
+    await store.open()
+
+    async def there() -> list[int]:
+        return [i for i, one in enumerate(sent) if await store.layers(one.frame.id, [0])]
+
+    assert await there() == list(range(10, 20))
+    await store.insert(sent[20:])  # more than all the room, at once
+    kept = await there()
+    assert 0 < len(kept) <= 10 and all(i >= 20 for i in kept)
+    for _ in range(3):  # a second one takes the place of the first: there is room for it
+        await store.keep(sent[0].frame.id, Coded((Layer(1, bytes(9000)),)))
+    assert len(await there()) <= 1 and await store.layers(sent[0].frame.id, [1])
+    assert len(await store.results(ALL, 100)) == 40
+    await store.close()
+
+
+async def test_coded_layers_age_and_go_with_their_results(store: Store, scalable: Bundle) -> None:
+    sent = [layered(scalable, seq) for seq in range(6)]
+    await store.insert(sent)
+    assert await store.delete_older_layers(1) == 0
+    later = time.time_ns() // 1000 + 1
+    assert await store.delete_older(later, limit=2) == 2
+    assert [bool(await store.layers(one.frame.id, [0])) for one in sent] == [False] * 2 + [True] * 4
+    assert [await store.delete_older_layers(later, limit=3) for _ in range(3)] == [3, 1, 0]
+    assert len(await store.results(ALL, 100)) == 4
+
+
+async def test_rules_are_kept(store: Store) -> None:
+    some = Rule("b", None, "person", 0.5, "full", None, 10)
+    other = Rule("a", "door", None, 0.25, "mask", 300, 600)
+    for rule in (some, other, replace(some, label="cat")):
+        await store.put_rule(rule)
+    assert await store.rules() == [other, replace(some, label="cat")]
+    assert [await store.delete_rule("b") for _ in range(2)] == [True, False]
+    assert await store.rules() == [other]
+
+
+async def test_pictures_of_before_are_originals(database: str) -> None:
+    """They were called `full` when there was nothing else."""
+    engine = connect(database)
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda c: migrate.upgrade(c, "0002"))
+        values = "('f', 'full', 'image/jpeg', 'x', 1, 1, '')"
+        await connection.execute(text(f"INSERT INTO pictures VALUES {values}"))
+        await connection.commit()
+    await engine.dispose()
+    store = Store(database, 1 << 20)
+    await store.open()
+    assert await store.picture("f", "original") and not await store.picture("f", "full")
+    await store.close()
 
 
 async def test_migrations_make_the_tables_that_the_code_uses(store: Store) -> None:

@@ -6,7 +6,7 @@ python -m tests.codec.fuzz --seconds 20 --seed 1
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -27,12 +27,15 @@ from common.codec import (
     unpack,
 )
 from common.codec.container import HEADER, PREFIX_BYTES, TABLE, header_size
+from common.codec.elements import Cells
+from common.codec.latent import HEADER as HEADER_OF_LATENT
 from common.codec.lightweight import HEADER as HEADER_BY_CLIP
 from common.codec.lightweight import TABLE_HEADER as HEADER_BY_TABLE
 from common.codec.lightweight_rans import calibrate
 from common.codec.quantise import Table
 from common.codec.transform import HEADER as HEADER_OF_TRANSFORM
 from common.errors import BitstreamError
+from tests.codec.latent_samples import coder, latent
 from tests.codec.transform_samples import bundle
 from tests.codec.transform_vectors import EXACT
 
@@ -54,6 +57,24 @@ class Report:
     growth: int = 0
 
 
+class Latents:
+    """Codec 5 without the networks around it: a latent of 20 channels on a grid of this size."""
+
+    id = 5
+    qualities = (40, 250, 330, 700)
+
+    def __init__(self, height: int, width: int) -> None:
+        self.coder, self.height, self.width = coder(height, 20, 6, 2), height, width
+        self.cells = Cells(height // 4, 0, height, width - 1)
+
+    def encode(self, seed: int, quality: int) -> list[Layer]:
+        y, z = latent(np.random.default_rng(seed), self.coder, self.height, self.width)
+        return [Layer(Kind.BASE, self.coder.encode(y, z, quality, self.cells)[0])]
+
+    def decode(self, layers: Sequence[Layer]) -> list[NDArray[np.int32]]:
+        return [self.coder.decode(layers[0].payload, self.height, self.width, self.cells).fixed]
+
+
 def codecs(shape: tuple[int, ...], x: NDArray[np.float32]) -> list[Lightweight]:
     """By clips, by tables, and in context with tables counted on x."""
     clips = dict.fromkeys(LEVELS, (0.0, 4.0))
@@ -73,9 +94,9 @@ def transforms() -> list[Transform]:
     ]
 
 
-def corpus(rng: Random) -> list[tuple[Codec, Container]]:
+def corpus(rng: Random) -> list[tuple[Codec | Latents, Container]]:
     """Valid frames of every shape, codec and number of levels."""
-    frames: list[tuple[Codec, Container]] = []
+    frames: list[tuple[Codec | Latents, Container]] = []
     for shape in SHAPES:
         x = np.random.default_rng(rng.getrandbits(32)).exponential(1, shape).astype(np.float32)
         for codec, n in [(each, n) for each in codecs(shape, x) for n in each.qualities]:
@@ -85,6 +106,9 @@ def corpus(rng: Random) -> list[tuple[Codec, Container]]:
         draw = np.random.default_rng(rng.getrandbits(32))
         layers = transform.encode([draw.laplace(size=shape).astype(np.float32) for shape in transform.shapes], n)
         frames.append((transform, Container(rng.randbytes(PREFIX_BYTES), transform.id, n, 640, 480, layers)))
+    for latents, n in [(each, n) for each in (Latents(4, 4), Latents(48, 80)) for n in Latents.qualities]:
+        layers = latents.encode(rng.getrandbits(32), n)
+        frames.append((latents, Container(rng.randbytes(PREFIX_BYTES), latents.id, n, 640, 480, layers)))
     return frames
 
 
@@ -124,6 +148,8 @@ def layer_header(codec: int, payload: bytes) -> int:
     """Bytes before the coded levels or coefficients."""
     if codec == Transform.id:
         return HEADER_OF_TRANSFORM.size
+    if codec == Latents.id:
+        return HEADER_OF_LATENT.size
     return HEADER_BY_CLIP.size if payload[0] else HEADER_BY_TABLE.size
 
 
@@ -144,7 +170,7 @@ def attack(rng: Random, frame: Container) -> bytes:
     return bytes(data)
 
 
-def decode(codec: Codec, data: bytes) -> None:
+def decode(codec: Codec | Latents, data: bytes) -> None:
     """The cloud's path. What is accepted must be what the edge would have sent."""
     layers = unpack(data, LIMITS).layers[:1]
     features = codec.decode(layers)

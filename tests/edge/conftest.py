@@ -14,6 +14,7 @@ from edge.parts import Parts
 from edge.settings import Settings
 from tests.edge import tiny
 from tests.edge.peer import Peer, until
+from tests.scalable import tiny as layered
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,26 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 async def peer(bundle: Bundle) -> AsyncIterator[Peer]:
     peer = await Peer(bundle.path).start()
+    yield peer
+    await peer.stop()
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of which pictures can be had: the layers base and full."""
+    return layered.write(tmp_path_factory.mktemp("two"), layered.TWO, conditioned=True, image=True)
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """With a mask between the two."""
+    return layered.write(tmp_path_factory.mktemp("three"), layered.THREE)
+
+
+@pytest.fixture
+async def cloud(two: Bundle) -> AsyncIterator[Peer]:
+    """A peer that serves `two`."""
+    peer = await Peer(two.path).start()
     yield peer
     await peer.stop()
 

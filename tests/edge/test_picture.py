@@ -65,6 +65,22 @@ def test_orientation_is_applied(orientation: int, size: tuple[int, int]) -> None
     assert distance(decode(data), reference(Image.open(io.BytesIO(data)))) < 1.5
 
 
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_whole_is_every_pixel(kind: str, mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (250, 700, 3), np.uint8)
+    image = Image.fromarray(noise).convert(mode)
+    options = {"PNG": {}, "JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}[kind]
+    data = save(image, kind, **options, **({"exif": exif} if kind == "JPEG" else {}))
+    whole = picture.decode_whole(data, picture.read_header(data, LIMIT))
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert whole.shape == expected.shape and whole.dtype == np.uint8 and whole.flags.c_contiguous
+    assert distance(whole, expected) < 1
+
+
 def test_a_damaged_exif_does_not_spoil_the_picture() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -266,7 +266,10 @@ async def test_a_spool_of_the_format_before_keeps_its_frames(tmp_path: Path) -> 
     async with opened(tmp_path) as spool:
         accepted = await spool.put(frame())
     with closing(sqlite3.connect(tmp_path / "spool.db")) as db:
-        db.executescript("ALTER TABLE frames DROP COLUMN lived_us; PRAGMA user_version=1")
+        db.executescript(
+            "ALTER TABLE frames DROP COLUMN lived_us; ALTER TABLE frames DROP COLUMN pixels; DROP TABLE layers;"
+            "ALTER TABLE pictures DROP COLUMN coded; PRAGMA user_version=1"
+        )
     async with opened(tmp_path) as spool:
         assert [f.seq for f in await spool.pending(0, 10, 1 << 20)] == [accepted.seq]
         assert (await spool.put(frame())).seq > accepted.seq
@@ -429,3 +432,60 @@ async def test_acks_ride_along(tmp_path: Path) -> None:
             spool.finish(a.seq, "done")
         await until(lambda: spool.stats.queued == 0)
         assert time.monotonic() - began < 10
+
+
+async def test_a_record_is_the_picture_and_its_container(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        one = await spool.put(frame(b"sent", b"seen", container=b"kept"))
+        two = await spool.put(frame(b"sent", b"seen"))
+        for _ in range(2):
+            kept = [await spool.picture(each.frame_id) for each in (one, two)]
+            assert [(each.data, each.container) for each in kept] == [(b"seen", b"kept"), (b"seen", b"")]
+            assert await spool.unlayered(10) == [one.frame_id], "of the other nothing can be coded"
+        assert await spool.unlayered(1) == [], "only of the newest"
+
+
+async def test_layers_are_kept_as_long_as_their_picture(tmp_path: Path) -> None:
+    async with opened(tmp_path, ring_max_bytes=50_000) as spool:
+        first = await spool.put(frame(picture=bytes(2000), container=b"kept"))
+        spool.keep_layer(first.frame_id, 1, 256, b"full" * 100)
+        spool.keep_layer(first.frame_id, 2, 256, b"more" * 100)
+        spool.keep_layer(first.frame_id, 1, 256, b"anew" * 100)
+        spool.keep_layer("nobody", 1, 256, b"lost")
+        spool.keep_layer(first.frame_id, 3, 256, bytes(50_000))
+        await spool.settle()
+        expected = {(1, 256): b"anew" * 100, (2, 256): b"more" * 100}
+        assert await spool.layers(first.frame_id) == expected and not await spool.unlayered(10)
+    async with opened(tmp_path, ring_max_bytes=50_000) as spool:
+        assert await spool.layers(first.frame_id) == expected, "kept over a restart"
+        for _ in range(15):
+            spool.keep_layer(first.frame_id, 1, 256, os.urandom(2000))
+            spool.keep_layer((await spool.put(frame(picture=bytes(2000)))).frame_id, 1, 256, os.urandom(1000))
+        assert spool.stats.picture_bytes <= 50_000 and size_of(tmp_path / "pictures") <= 50_000
+        assert (await spool.picture(first.frame_id)).gone == "shed: ring full"
+        assert await spool.layers(first.frame_id) == {}, "of no use without it, though later on disk"
+
+
+async def test_a_damaged_layer_is_none(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        accepted = await spool.put(frame(container=b"kept"))
+        spool.keep_layer(accepted.frame_id, 1, 256, b"x" * 1000)
+        await spool.settle()
+        (segment,) = (tmp_path / "pictures").iterdir()
+        segment.write_bytes(segment.read_bytes()[:-1] + b"y")
+        assert await spool.layers(accepted.frame_id) == {}
+        assert (await spool.picture(accepted.frame_id)).data == b"picture"
+
+
+async def test_a_spool_without_containers_keeps_its_pictures(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        accepted = await spool.put(frame())
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as db:
+        db.executescript(
+            "ALTER TABLE frames DROP COLUMN pixels; DROP TABLE layers; ALTER TABLE pictures DROP COLUMN coded;"
+            "PRAGMA user_version=2"
+        )
+    async with opened(tmp_path) as spool:
+        kept = await spool.picture(accepted.frame_id)
+        assert kept.data == b"picture" and not kept.container
+        assert (await spool.put(frame(container=b"kept"))).seq > accepted.seq

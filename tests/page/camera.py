@@ -43,6 +43,8 @@ class Edge:
         self._settled: queue.Queue[Any] = queue.Queue()
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
         self.keeps_pictures = True
+        self.layers: dict[str, bytes] = {}
+        """What it answers when it is asked for these layers, as containers."""
         self.asked: list[str] = []
 
     def __enter__(self) -> Self:
@@ -70,17 +72,23 @@ class Edge:
             if waiting == self._window:
                 self._take_ack()
                 waiting -= 1
-            self._mouth.put(wire.IngestRequest(packet=self._packet(camera, cells)))
+            payload = tiny.payload(self._bundle, cells, SIZE)
+            self._mouth.put(wire.IngestRequest(packet=self._packet(camera, payload)))
             waiting += 1
         for _ in range(waiting):
             self._take_ack()
+
+    def send_coded(self, camera: str, payload: bytes) -> None:
+        """A frame that somebody else coded."""
+        packet = self._packet(camera, payload)
+        self._mouth.put(wire.IngestRequest(packet=packet))
+        self._take_ack()
 
     def send_detections(self, camera: str, label: str) -> None:
         """A frame whose network ran at the edge, and found this in the middle."""
         found = [Detection(label, 0.9, (80.0, 80.0, 240.0, 240.0))]
         layers = DetectionList(tiny.LABELS, 10).encode(found, SIZE, SIZE)
-        packet = self._packet(camera, {})
-        packet.payload = pack(Container(self._bundle.prefix, DetectionList.id, 0, SIZE, SIZE, layers))
+        packet = self._packet(camera, pack(Container(self._bundle.prefix, DetectionList.id, 0, SIZE, SIZE, layers)))
         packet.edge_ms.update({"back": 7.0, "nms": 1.0})
         self._mouth.put(wire.IngestRequest(packet=packet))
         self._take_ack()
@@ -89,7 +97,7 @@ class Edge:
         answer = self._settled.get(timeout=20)
         assert answer == "ack", answer
 
-    def _packet(self, camera: str, cells: dict[tuple[int, int, int], float]) -> wire.Packet:
+    def _packet(self, camera: str, payload: bytes) -> wire.Packet:
         self._seq += 1
         now = time.time_ns() // 1000
         return wire.Packet(
@@ -101,7 +109,7 @@ class Edge:
             sent_unix_us=now,
             source_bytes=SOURCE_BYTES,
             edge_ms={"decode_picture": 2.0, "front": 12.0, "code": 0.5, "spool": 3.0},
-            payload=tiny.payload(self._bundle, cells, SIZE),
+            payload=payload,
         )
 
     def _listen(self) -> None:
@@ -120,6 +128,10 @@ class Edge:
             return wire.LayerReply(
                 request_id=request.request_id, status=wire.LAYER_STATUS_GONE, detail="the ring has gone round"
             )
+        if request.layer in self.layers:
+            content_type, payload = "application/vnd.midstream.container", self.layers[request.layer]
+        else:
+            content_type, payload = "image/jpeg", jpeg()
         return wire.LayerReply(
-            request_id=request.request_id, status=wire.LAYER_STATUS_OK, content_type="image/jpeg", payload=jpeg()
+            request_id=request.request_id, status=wire.LAYER_STATUS_OK, content_type=content_type, payload=payload
         )

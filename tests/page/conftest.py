@@ -1,7 +1,8 @@
 """A browser for all tests of the page, a cloud for each module; skipped where there is no Chromium."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,11 +11,12 @@ from common.bundle import Bundle
 from tests.cloud import tiny
 from tests.page import browser
 from tests.page.camera import Edge
+from tests.scalable import tiny as scalable_tiny
 
 
 @dataclass
 class Cloud:
-    """A cloud that runs the detector of tests.cloud.tiny."""
+    """A cloud that runs the detector of tests.cloud.tiny, or another."""
 
     service: Service
     bundle: Bundle
@@ -27,9 +29,9 @@ class Cloud:
         return Edge(self.service.port("grpc"), self.bundle, edge_id)
 
 
-def _start(folder: pytest.TempPathFactory) -> Iterator[Cloud]:
+def _start(folder: pytest.TempPathFactory, write: Callable[[Path], Bundle] = tiny.write) -> Iterator[Cloud]:
     root = folder.mktemp("page")
-    bundle = tiny.write(root / "bundles")
+    bundle = write(root / "bundles")
     service = Service("cloud", root, {"MIDSTREAM_CLOUD_BUNDLES_DIR": str(root / "bundles")}, ("http", "grpc"))
     try:
         yield Cloud(service.start(), bundle)
@@ -56,6 +58,12 @@ def cloud(chromium: browser.Page, tmp_path_factory: pytest.TempPathFactory) -> I
 def own_cloud(chromium: browser.Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """An empty one, to be stopped and started at will."""
     yield from _start(tmp_path_factory)
+
+
+@pytest.fixture
+def layered_cloud(chromium: browser.Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One whose frames are coded in layers: tests.scalable.tiny."""
+    yield from _start(tmp_path_factory, scalable_tiny.write)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """What a person sees, in a real browser, of a real cloud fed through the real wire."""
 
+from tests.cloud.layered import sealed
 from tests.page.browser import Page
 from tests.page.camera import SOURCE_BYTES, jpeg
 from tests.page.conftest import Cloud
+from tests.scalable import coded
 
 CAT = {(0, 1, 2): 1.0}
 BOTH = {(0, 1, 2): 1.0, (1, 3, 0): 0.6}
@@ -83,6 +85,36 @@ def test_pixels_come_when_asked_for_and_the_frame_is_held(cloud: Cloud, page: Pa
         page.click(card("lobby", "[data-is=release]"))
         page.wait_text(card("lobby"), "2 found")
         assert not page.js(f"{image}.checkVisibility()") and not page.js(f"{image}.hasAttribute('src')")
+
+
+def test_what_a_frame_s_own_bytes_show_comes_first(layered_cloud: Cloud, page: Page) -> None:
+    bundle = layered_cloud.bundle
+    shot = coded.frame(bundle, 320, 240)
+    base, full = (sealed(bundle, shot, [layer]) for layer in shot.layers)
+    page.open(layered_cloud.url)
+    with layered_cloud.edge() as edge:
+        edge.layers["full"] = full
+        edge.send_coded("yard", base)
+        page.wait_text(card("yard"), "found")
+        page.js(
+            "new MutationObserver((seen) =>"
+            " (window.states ??= []).push(...seen.map(({target}) => target.dataset.state)))"
+            f".observe(document.querySelector({card('yard', '.view')!r}), {{attributeFilter: ['data-state']}})"
+        )
+        page.click(card("yard", "[data-is=show]"))
+        page.wait_text(card("yard", ".strip"), "pixels fetched")
+        assert f"{len(shot.layers[1].payload) / 1000:.1f} kB" in page.text(card("yard", ".strip"))
+        assert edge.asked and page.js(f"document.querySelector({card('yard', 'img')!r}).naturalWidth") == 320
+        page.wait("window.states.at(-1) === 'shown' && window.states.includes('glimpsed')")
+    with layered_cloud.edge("edge-2") as edge:  # its pixels are gone, its own bytes are here
+        edge.keeps_pictures = False
+        edge.send_coded("gate", base)
+        page.wait_text(card("gate"), "found")
+        page.click(card("gate", "[data-is=show]"))
+        page.wait_text(card("gate", ".strip"), "what its own bytes show")
+        image = f"document.querySelector({card('gate', 'img')!r})"
+        assert page.js(f"[{image}.naturalWidth, {image}.checkVisibility()]") == [320, True]
+    page.errors.clear()  # 410
 
 
 def test_a_camera_says_where_its_results_are_made(own_cloud: Cloud, page: Page) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
+from bench.macs import of_nodes
 from common.errors import BundleError
 from train.bundles import graph, heads, labels
 from train.bundles.halves import Halves, tensors
 from train.bundles.heads import HEADS, Head
 from train.bundles.preprocess import Preprocessing, prepend
-from train.macs import of_nodes
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.utils import Extractor
 from onnxruntime import InferenceSession, SessionOptions
 
+from bench.macs import tensor_shapes
 from common.bundle import MAX_FILE_BYTES
 from common.errors import BundleError
 from train.bundles.flow import Flow, upstream
-from train.macs import tensor_shapes
 
 OLDEST_OPSET = 11
 TOLERANCE = 1e-4

@@ -9,12 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from bench.coco import CATEGORIES
+from bench.macs import multiply_adds
 from bench.networks import Split
 from common.errors import BundleError
 from train.bundles.fit import DEFAULT_LEVELS, LEVELS, Fit, Fitted
 from train.bundles.halves import Halves, tensors
 from train.bundles.images import Sample
-from train.macs import multiply_adds
 
 VERSION = "0.1.0"
 FILES = ("meta.json", "calibration.npz", "front.onnx", "back.onnx")

@@ -98,10 +98,11 @@ def _stage(covariance: Matrix, metric: Matrix) -> Stage:
     mean = float(np.trace(metric)) / channels
     if mean == 0:  # nothing is known: every direction counts alike
         metric, mean = np.eye(channels), 1.0
-    return _whitened(covariance, metric + np.eye(channels) * FLOOR * mean)
+    return whitened(covariance, metric + np.eye(channels) * FLOOR * mean)
 
 
-def _whitened(covariance: Matrix, metric: Matrix) -> Stage:
+def whitened(covariance: Matrix, metric: Matrix) -> Stage:
+    """The basis of least bits at a given error in the metric; both are [k, k] and symmetric."""
     values, vectors = np.linalg.eigh(metric)
     values = np.maximum(values, values.max(initial=0) * 1e-9)
     root, back = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
@@ -130,7 +131,7 @@ def _joint(
         metric = np.eye(turned)
     covariance = (1 - SHRINK) * covariance + SHRINK * np.diag(np.diag(covariance))
     # Stage 1 made every plane count 1, less the floor it added: so it does here.
-    return _whitened(covariance, metric + np.eye(turned) * FLOOR)
+    return whitened(covariance, metric + np.eye(turned) * FLOOR)
 
 
 def _planes_moment(rows: Matrix, frequency: NDArray[np.intp], spectra: list[Spectrum]) -> Matrix:

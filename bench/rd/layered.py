@@ -1,0 +1,109 @@
+"""The picture layers of bundles as picture codecs, and their parts for whoever times them."""
+
+from collections.abc import Sequence
+
+from bench.networks import placed
+from bench.pictures import Picture, thinned
+from bench.rivals import Rival
+from common import feature_codec
+from common.bundle import Bundle
+from common.codec import Container, Features, Layer, pack, unpack
+from common.codec.window import Window
+from common.errors import MidstreamError
+from common.network.front import Front
+from common.scalable import PictureLayers
+from common.scalable.pictures import Offered
+
+FULL = "full"
+PREVIEW = "preview"
+RUNGS = 10
+"""Of the ladder of a picture layer."""
+
+
+def own(bundles: Sequence[Bundle]) -> dict[str, Rival]:
+    """The codecs of these bundles by name. Raises BundleError if one has no layer above its base."""
+    ours: dict[str, Rival] = {}
+    for bundle in bundles:
+        name = bundle.manifest.name
+        ours |= layered(bundle, name if name not in ours else f"{name}@{bundle.digest[:8]}")
+    return ours
+
+
+class Layered:
+    """A bundle's layers of a picture, as edge and cloud make and read them, on one thread."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.pictures = PictureLayers.open(bundle, threads=1)
+        self.codec = feature_codec.of(bundle)
+        self._front = Front(bundle)
+
+    @property
+    def full(self) -> Offered:
+        """The layer that completes the picture. Raises MidstreamError if there is none."""
+        for layer in self.pictures.layers:
+            if layer.name == FULL:
+                return layer
+        raise MidstreamError(f"{self.bundle!r} has no layer {FULL!r}: it cannot give whole pictures")
+
+    def features(self, picture: Picture) -> list[Features]:
+        """The cut's tensors."""
+        return self._front.run(placed(picture, self.bundle.manifest.input))
+
+    def window(self, picture: Picture) -> Window:
+        """What the network sees of it."""
+        return self.bundle.manifest.input.window(picture.shape[1], picture.shape[0])
+
+    def base(self, picture: Picture, quality: int | None = None) -> list[Layer]:
+        """What travels with every frame."""
+        return self.codec.encode(self.features(picture), quality, self.window(picture))
+
+    def all(self, picture: Picture, quality: int | None = None) -> list[Layer]:
+        """Every layer up to the whole picture; the quality is this one's, those below it keep their default."""
+        layers = self.base(picture)
+        for layer in self.pictures.layers:
+            if layer.kind < self.full.kind:
+                layers.append(self.pictures.encode(layer.name, picture, layers))
+        return [*layers, self.pictures.encode(FULL, picture, layers, quality)]
+
+    def packed(self, picture: Picture, layers: list[Layer], quality: int) -> bytes:
+        """The container they travel in."""
+        height, width = picture.shape[:2]
+        return pack(Container(self.bundle.prefix, self.codec.id, quality, width, height, layers))
+
+
+def layered(bundle: Bundle, name: str) -> dict[str, Rival]:
+    """The whole picture, from all its layers, and what the base layer alone shows of it; either where there is one."""
+    ours, found = Layered(bundle), {}
+    for layer in ours.pictures.layers:
+        if layer.name == FULL:
+            found[name] = whole(ours, tuple(thinned(layer.qualities, RUNGS)))
+    if ours.pictures.previews:
+        found[f"{name}/{PREVIEW}"] = preview(ours)
+    return found
+
+
+def whole(ours: Layered, ladder: tuple[int, ...]) -> Rival:
+    """All layers up to the picture; the qualities are the picture layer's, those below keep their default."""
+
+    def encode(picture: Picture, quality: int) -> bytes:
+        return ours.packed(picture, ours.all(picture, quality), ours.codec.default_quality)
+
+    def decode(data: bytes) -> Picture:
+        container = unpack(data)
+        return ours.pictures.decode(container.layers, container.width, container.height)
+
+    return Rival(encode, decode, len, ladder)
+
+
+def preview(ours: Layered) -> Rival:
+    """The base layer, which is for the detector, looked at."""
+
+    def encode(picture: Picture, quality: int) -> bytes:
+        return ours.packed(picture, ours.base(picture, quality), quality)
+
+    def decode(data: bytes) -> Picture:
+        container = unpack(data)
+        return ours.pictures.preview(container.layers, container.width, container.height)
+
+    return Rival(encode, decode, len, (ours.codec.default_quality,))

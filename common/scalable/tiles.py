@@ -1,0 +1,45 @@
+"""A large grid in tiles, so that what a network needs of memory does not grow with the picture.
+
+A tile is computed with a halo around it as wide as the network looks, and only its core is kept: what comes out is what
+the whole grid would have given. At the grid's own edge there is no halo: there the network pads as it always does.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Tile(NamedTuple):
+    """Indexes of [C, rows, columns]: what to compute, what to keep of that, and where it belongs in the grid."""
+
+    outer: tuple[slice, slice]
+    """In the grid: the core and its halo."""
+    inner: tuple[slice, slice]
+    """The core, in what was computed."""
+    core: tuple[slice, slice]
+    """The core, in the grid. The cores cover the grid, each cell once."""
+
+
+def tiles(rows: int, columns: int, size: int, halo: int) -> Iterator[Tile]:
+    """Tiles of at most size x size cells, as equal as can be, halo not counted."""
+    for top, bottom in spans(rows, size):
+        for left, right in spans(columns, size):
+            down, across = _axis(top, bottom, rows, halo), _axis(left, right, columns, halo)
+            yield Tile(*zip(down, across, strict=True))
+
+
+def spans(cells: int, size: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each part of 0..cells."""
+    count = -(-cells // size)
+    for part in range(count):
+        yield cells * part // count, cells * (part + 1) // count
+
+
+def scaled(where: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
+    """The same place in a grid that is `factor` times as fine."""
+    down, across = where
+    return slice(down.start * factor, down.stop * factor), slice(across.start * factor, across.stop * factor)
+
+
+def _axis(begin: int, end: int, cells: int, halo: int) -> tuple[slice, slice, slice]:
+    first, last = max(0, begin - halo), min(cells, end + halo)
+    return slice(first, last), slice(begin - first, end - first), slice(begin, end)

@@ -1,0 +1,122 @@
+"""What the cloud gets when it asks for a layer of a frame: the picture as received, the frame as sent, or an
+enhancement, coded now or before.
+
+An original is large and only read, an enhancement is small and takes time; so each kind has a bound of its own: one
+original in memory at a time, until it is on its way, and as many pictures waiting to be coded as enhance.py admits.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from common.codec import Container, Kind, Layer, pack, unpack
+from common.errors import MidstreamError
+from common.wire import stream_pb2 as pb
+from edge.enhance import PLACES, BundleGoneError, BusyError, Enhancer, Made, NoLayerError, RangeError
+from edge.spool import Kept, Spool, SpoolError
+
+LANES = PLACES + 2
+"""Requests that are answered at once: more than may wait for an enhancement, so that originals need not."""
+MAX_REPLY_BYTES = 15 << 20
+"""More would not fit a gRPC message."""
+CONTAINER_TYPE = "application/vnd.midstream.container"
+_NAMES = ("original", "base", "mask", "full")
+_STATUS: dict[type[MidstreamError], pb.LayerStatus] = {
+    BusyError: pb.LAYER_STATUS_BUSY,
+    NoLayerError: pb.LAYER_STATUS_UNKNOWN_LAYER,
+    RangeError: pb.LAYER_STATUS_INVALID,
+    BundleGoneError: pb.LAYER_STATUS_GONE,
+}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes to the cloud: a payload of this type, or why there is none."""
+
+    status: pb.LayerStatus
+    detail: str = ""
+    content_type: str = ""
+    payload: bytes = b""
+
+
+class Layers:
+    """`async with layers.answer(request) as answer`: send it before the block ends."""
+
+    def __init__(self, spool: Spool, enhancer: Enhancer) -> None:
+        self._spool = spool
+        self._enhancer = enhancer
+        self._original = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def answer(self, request: pb.LayerRequest) -> AsyncIterator[Answer]:
+        """Raises SpoolError if the spool cannot be read; whatever else goes wrong is an answer."""
+        if request.layer not in _NAMES:
+            there = ", ".join(_NAMES)
+            yield Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"no layer {request.layer[:64]!r}; there may be {there}")
+            return
+        async with self._original:
+            kept = await self._spool.picture(request.frame_id)
+            if (answer := _at_hand(request, kept)) is not None:
+                yield answer
+                return
+        del kept  # while others' pictures are coded it need not be in memory
+        yield await self._coded(request)
+
+    async def _coded(self, request: pb.LayerRequest) -> Answer:
+        try:
+            async with self._enhancer.turn():
+                return await self._enhanced(request)
+        except SpoolError:
+            raise
+        except MidstreamError as e:
+            return Answer(_STATUS.get(type(e), pb.LAYER_STATUS_FAILED), str(e)[:500])
+        except Exception:
+            log.exception("a layer was not coded by mistake", frame_id=request.frame_id, layer=request.layer)
+            return Answer(pb.LAYER_STATUS_FAILED, "the edge made a mistake; its log says which")
+
+    async def _enhanced(self, request: pb.LayerRequest) -> Answer:
+        kept = await self._spool.picture(request.frame_id)
+        if kept.gone:
+            return Answer(pb.LAYER_STATUS_GONE, kept.gone)
+        container, known = unpack(kept.container), await self._spool.layers(request.frame_id)
+        made = await self._enhancer.layers(container, kept.data, request.layer, request.quality, known)
+        await self.keep(request.frame_id, made)
+        layers = [*_base(container, request.with_base), *(each.layer for each in made)]
+        return _packed(container, layers)
+
+    async def keep(self, frame_id: str, made: Iterable[Made]) -> None:
+        """What was coded just now need not be coded again, not even for whoever waits behind."""
+        for each in made:
+            if each.new:
+                with contextlib.suppress(SpoolError):  # then it is coded again
+                    await self._spool.keep_layer(frame_id, each.layer.kind, each.quality, each.layer.payload)
+
+
+def _at_hand(request: pb.LayerRequest, kept: Kept) -> Answer | None:
+    """The answer, if there is nothing to code for it."""
+    if kept.gone:
+        return Answer(pb.LAYER_STATUS_GONE, kept.gone)
+    if request.layer == "original" or (request.layer == "full" and not kept.container):
+        return Answer(pb.LAYER_STATUS_OK, "", kept.content_type, kept.data)
+    if not kept.container:
+        return Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"the frame was not coded with a layer {request.layer!r}")
+    if request.layer == "base":
+        container = unpack(kept.container)
+        return _packed(container, _base(container))
+    return None
+
+
+def _base(container: Container, wanted: bool = True) -> list[Layer]:
+    return [layer for layer in container.layers if layer.kind == Kind.BASE] if wanted else []
+
+
+def _packed(container: Container, layers: list[Layer]) -> Answer:
+    payload = pack(replace(container, layers=layers))
+    if len(payload) > MAX_REPLY_BYTES:
+        return Answer(pb.LAYER_STATUS_FAILED, f"it has {len(payload)} bytes, more than {MAX_REPLY_BYTES}")
+    return Answer(pb.LAYER_STATUS_OK, "", CONTAINER_TYPE, payload)

@@ -1,0 +1,86 @@
+"""Questions to the spool's file, from another thread than the writer's and a connection of its own."""
+
+import json
+from typing import Any
+
+from edge.spool.book import Book
+from edge.spool.records import Pending, Record
+from edge.spool.ring import Kept, Place
+from edge.spool.schema import connect
+
+
+def _with_timing(row: tuple[Any, ...]) -> list[Any]:
+    """A row whose eighth column is JSON."""
+    return [*row[:7], json.loads(row[7]), *row[8:]]
+
+
+class Reader:
+    """Asks; changes nothing."""
+
+    def __init__(self, book: Book) -> None:
+        self._db = connect(book.path, readonly=True)
+        self._ring = book.ring
+
+    def pending(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
+        """Unacked frames with seq > after, in order: at least one if there is one, then as many as fit."""
+        rows = self._db.execute(
+            "SELECT seq, frame_id, camera, captured_us, accepted_us, max_age_ms, source_bytes, timing, payload"
+            " FROM frames WHERE state = 'queued' AND seq > ? ORDER BY seq LIMIT ?",
+            (after, limit),
+        )
+        out: list[Pending] = []
+        total = 0
+        for row in rows:
+            total += len(row[8])
+            if out and total > max_bytes:
+                break
+            out.append(Pending(*_with_timing(row)))
+        rows.close()
+        return out
+
+    def record(self, frame_id: str) -> Record | None:
+        """The ledger's line for this frame."""
+        row = self._db.execute(
+            "SELECT frame_id, seq, camera, captured_us, accepted_us, payload_bytes, source_bytes, timing, state,"
+            " reason, finished_us, picture, pixels FROM frames WHERE frame_id = ?",
+            (frame_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        return Record(*_with_timing(row))
+
+    def picture(self, frame_id: str) -> Kept:
+        """The picture of this frame, or why there is none."""
+        row = self._db.execute(
+            "SELECT picture, segment, offset, bytes, crc, content_type, coded FROM frames"
+            " LEFT JOIN pictures USING (seq) WHERE frame_id = ?",
+            (frame_id,),
+        ).fetchone()
+        if row is None:
+            return Kept(gone="unknown frame")
+        picture, segment, *rest, content_type, coded = row
+        return Kept(gone=picture) if segment is None else self._ring.read(Place(segment, *rest), content_type, coded)
+
+    def layers(self, frame_id: str) -> dict[tuple[int, int], bytes]:
+        """The enhancements of this frame that were coded since, by kind and quality; a damaged one is none."""
+        rows = self._db.execute(
+            "SELECT kind, quality, segment, offset, layers.bytes, layers.crc FROM layers JOIN frames USING (seq)"
+            " WHERE frame_id = ?",
+            (frame_id,),
+        ).fetchall()
+        found = {(kind, quality): self._ring.read(Place(*place)) for kind, quality, *place in rows}
+        return {key: kept.data for key, kept in found.items() if not kept.gone}
+
+    def unlayered(self, newest: int) -> list[str]:
+        """Of the newest pictures, so many, those of which enhancements can be coded and none was: the newest first."""
+        rows = self._db.execute(
+            "SELECT frame_id FROM (SELECT seq, coded FROM pictures ORDER BY seq DESC LIMIT ?) JOIN frames USING (seq)"
+            " WHERE coded > 0 AND pixels != 'sent' AND NOT EXISTS (SELECT 1 FROM layers WHERE layers.seq = frames.seq)"
+            " ORDER BY frames.seq DESC",
+            (newest,),
+        )
+        return [frame_id for (frame_id,) in rows]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()

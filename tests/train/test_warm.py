@@ -1,0 +1,48 @@
+"""Starting from another run's weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from train.nets.picture import PATCH
+from train.nets.scalable import PictureLayer
+from train.pixels import picture_layer
+from train.warm import warm
+
+
+def checkpoint(path: Path, model: torch.nn.Module) -> Path:
+    torch.save({"ema": model.state_dict()}, path)
+    return path
+
+
+def test_a_wider_layer_starts_by_ignoring_what_is_new(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    narrow = picture_layer(torch.rand(500, PATCH), 32)
+    for weight in (narrow.analysis.leave.weight, narrow.synthesis.leave[1].weight):
+        torch.nn.init.normal_(weight, std=0.1)
+    wide = PictureLayer(32, context=5)
+    new = warm(wide, checkpoint(tmp_path / "checkpoint.pt", narrow))
+    assert new == []
+    x, step = torch.rand(1, 3, 64, 64), torch.ones(1)
+    with torch.no_grad():
+        expected, bits = narrow.eval()(x, step)
+        found, same = wide.eval()(x, step, torch.randn(1, 5, 4, 4))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert bits == pytest.approx(float(same), rel=1e-5)
+
+
+def test_part_of_a_run_is_found_by_its_prefix(tmp_path: Path) -> None:
+    layer = picture_layer(torch.rand(500, PATCH), 32)
+    synthesis = PictureLayer(32).synthesis
+    path = checkpoint(tmp_path / "checkpoint.pt", layer)
+    warm(synthesis, path, "synthesis.")
+    assert torch.equal(synthesis.linear.fixed, layer.synthesis.linear.fixed)
+    with pytest.raises(ValueError, match="no weights named nothing"):
+        warm(synthesis, path, "nothing.")
+
+
+def test_other_shapes_are_an_error(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "checkpoint.pt", PictureLayer(32))
+    with pytest.raises(ValueError, match="expected weights"):
+        warm(PictureLayer(48), path)

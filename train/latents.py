@@ -1,0 +1,296 @@
+"""A trained latent as what its coder is made of: an integer hyper-decoder, and tables counted on pictures.
+
+    float                              integers
+    z / hyper step                     levels of quality, each with a step and a row for every channel
+    hyper-decoder                      chain and head (`train.integers`)
+    scale, a bell's width              one of 88 rows, an eighth of an octave apart, counted over all levels
+    offsets, a net of scale and step   a table [level, row]
+
+What a value costs is then counted and not computed, so it may be a little less than training believed.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from common.codec.latent import Cells
+from train import rows
+from train.integers import INPUT_LIMIT, INPUT_UNITS, SHUFFLE, Chain
+from train.nets import rate
+from train.nets.latent import Latent
+
+SCALES = 88
+UNIT_SCALE = 26
+"""The row of a scale of one step."""
+MEAN_UNITS, SCALE_UNITS = 64.0, 8.0
+LEVEL = 16
+"""Qualities of a level: a quarter of an octave of the step."""
+REACH, HYPER_REACH = 2047, 255
+"""Larger values count as of this size."""
+LEAN, HYPER_LEAN = 200.0, 30.0
+"""Values for which a row's prior stands."""
+RARE = 1000
+"""Values below which nobody can say that a row may be silent."""
+SPARSE = 4
+"""Each example is counted at one level of so many."""
+OFFSET_UNITS = 1024
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What qualities there are: the step is 1 at `unit` and halves every 64."""
+
+    unit: int
+    qualities: range
+    default: int
+
+    @property
+    def levels(self) -> list[int]:
+        """The first quality of each level."""
+        return list(self.qualities[::LEVEL])
+
+    def step(self, quality: float) -> float:
+        """The step at a quality."""
+        return float(2.0 ** ((self.unit - quality) / 64))
+
+    def middle(self, level: int) -> int:
+        """The quality that stands for a level."""
+        return int(min(self.levels[level] + LEVEL // 2, self.qualities[-1]))
+
+    def params(self) -> dict[str, Any]:
+        """What the manifest says of them."""
+        lowest, highest = self.qualities[0], self.qualities[-1]
+        return {"unit": self.unit, "qualities": [lowest, highest], "default_quality": self.default}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A latent y [C,H,W] in float32, 0 outside `cells`; `context` [K,H,W] whole numbers, where p(y) has one."""
+
+    y: Tensor
+    cells: Cells
+    context: Tensor | None = None
+
+    def coded(self, planes: Tensor) -> Tensor:
+        """The part of [...,H,W] that is coded."""
+        return within(self.cells, planes)
+
+
+def within(cells: Cells, planes: Tensor) -> Tensor:
+    """The cells of [...,H,W]."""
+    return planes[..., cells.top : cells.bottom, cells.left : cells.right]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The integers of a latent that decide before anything is counted."""
+
+    latent: Latent
+    rates: Rates
+    chain: Chain
+    head: Chain
+    exponent: Tensor
+    """[C], of 2."""
+    centre: Tensor
+    """[Z,1,1], in 1/64."""
+    z_step: Tensor
+    """[levels], in 1/64."""
+
+    @classmethod
+    def of(cls, latent: Latent, rates: Rates, examples: Sequence[Example], context_units: float = 1.0) -> "Model":
+        """The latent in integers; its activations' reach is taken from examples, `context` in 1/context_units."""
+        channels, width = len(latent.spread), latent.decoder.layers[0].out_channels
+        chain = Chain.of(latent.decoder.layers, [hyper(latent, each.y)[None] for each in examples])
+        known = np.full(latent.decoder.head.in_channels, context_units)
+        known[:width] = chain.units
+        wanted = np.repeat([MEAN_UNITS, SCALE_UNITS], channels)
+        return cls(
+            latent,
+            rates,
+            chain,
+            Chain.head(_absolute(latent), known, wanted),
+            torch.log2(latent.spread).round().double(),
+            torch.round(latent.prior.centre.detach().double() * INPUT_UNITS),
+            torch.round(_z_steps(latent, rates) * INPUT_UNITS),
+        )
+
+    def whole(self, example: Example, level: int) -> tuple[Tensor, Tensor]:
+        """Of an example's z: the numbers that are coded [Z,h,w], and what enters the hyper-decoder [Z,H',W'].
+
+        Only cells that coded cells of y lie in are coded; elsewhere, z is its centre.
+        """
+        z, step = hyper(self.latent, example.y), self.z_step[level]
+        coded = within(
+            example.cells.halved(self.halvings), rate.straight((z.double() * INPUT_UNITS - self.centre) / step)
+        )
+        entering = self.centre.repeat(1, *z.shape[1:])
+        within(example.cells.halved(self.halvings), entering)[:] += coded * step
+        return coded, entering.clamp(-INPUT_LIMIT, INPUT_LIMIT)
+
+    @property
+    def halvings(self) -> int:
+        """Of y's grid to z's."""
+        return sum(layer.kind & SHUFFLE > 0 for layer in self.chain.layers)
+
+    def said(self, entering: Tensor, context: Tensor | None, quality: int) -> tuple[Tensor, Tensor]:
+        """Means [C,H,W], float64 in units of y, and rows [C,H,W] that the hyper-decoder names."""
+        hidden = self.chain(entering[None])
+        if context is not None:
+            hidden = torch.cat((hidden, context[None].double()), 1)
+        mean, scale = self.head(hidden)[0].chunk(2)
+        unit = (self.rates.unit - quality + 4) // 8
+        index = (scale - unit + UNIT_SCALE).clamp(0, SCALES - 1)
+        return mean / MEAN_UNITS * torch.exp2(self.exponent[:, None, None]), index.long()
+
+
+@dataclass
+class Counts:
+    """How often values came, and what they were on average."""
+
+    levels: int
+    channels: int
+    y: Array = field(init=False)
+    """[row, value]."""
+    z: Array = field(init=False)
+    """[level, channel, value]."""
+    dropped: Array = field(init=False)
+    """[row]: what the squares of its values are more than those of their rounding errors, in all."""
+
+    def __post_init__(self) -> None:
+        self.y = np.zeros((SCALES, 2 * REACH + 1))
+        self.z = np.zeros((self.levels, self.channels, 2 * HYPER_REACH + 1))
+        self.dropped = np.zeros(SCALES)
+
+    def add_y(self, v: Tensor, index: Tensor) -> None:
+        """Values in steps, less their means, and the rows that are named for them."""
+        q = rate.straight(v)
+        spot = index * (2 * REACH + 1) + q.clamp(-REACH, REACH).long() + REACH
+        self.y += np.bincount(spot.ravel().numpy(), minlength=self.y.size).reshape(self.y.shape)
+        more = v.square() - (q - v).square()
+        self.dropped += np.bincount(index.ravel().numpy(), more.ravel().numpy(), SCALES)
+
+    def add_z(self, q: Tensor, level: int) -> None:
+        """Whole numbers [Z,h,w]."""
+        for channel, values in enumerate(q.clamp(-HYPER_REACH, HYPER_REACH).long().flatten(1).numpy()):
+            self.z[level, channel] += np.bincount(values + HYPER_REACH, minlength=2 * HYPER_REACH + 1)
+
+
+@torch.no_grad()
+def counted(model: Model, examples: Sequence[Example]) -> Counts:
+    """Quantise the examples, each at some of the levels."""
+    counts = Counts(len(model.rates.levels), len(model.centre))
+    for number, example in enumerate(examples):
+        for level in _some(number, counts.levels):
+            quality = model.rates.middle(level)
+            q, entering = model.whole(example, level)
+            mean, index = model.said(entering, example.context, quality)
+            v = (example.y.double() - mean) / model.rates.step(quality)
+            counts.add_z(q, level)
+            counts.add_y(example.coded(v), example.coded(index))
+    return counts
+
+
+def arrays(model: Model, counts: Counts, prefix: str) -> dict[str, Array]:
+    """What `LatentCoder.from_params` takes."""
+    y_bits, y_frequencies = rows.rows(list(_y_chances(counts)), _dropped(counts))
+    z_bits, z_frequencies = rows.rows(list(_z_chances(model, counts)))
+    found = {
+        "exponent": model.exponent.numpy().astype(np.int8),
+        "offset": np.round(learned_offsets(model) * OFFSET_UNITS).astype(np.int16),
+        "levels": np.array(model.rates.levels, np.uint16),
+        "z_step": model.z_step.numpy().astype(np.int32),
+        "centre": model.centre.ravel().numpy().astype(np.int32),
+        "y.bits": y_bits,
+        "y.frequencies": y_frequencies,
+        "z.bits": z_bits,
+        "z.frequencies": z_frequencies,
+    }
+    named = {f"{prefix}.{name}": array for name, array in found.items()}
+    return named | model.chain.arrays(f"{prefix}.decoder") | model.head.arrays(f"{prefix}.head")
+
+
+def scales() -> NDArray[np.float64]:
+    """What the rows stand for, in steps."""
+    return np.asarray(2.0 ** ((np.arange(SCALES) - UNIT_SCALE) / 8))
+
+
+@torch.no_grad()
+def learned_offsets(model: Model) -> Array:
+    """[level, row] in steps, as the latent's net says; zeros where training had none."""
+    levels = range(len(model.rates.levels))
+    if not model.latent.offset_on:
+        return np.zeros((len(levels), SCALES))
+    known = torch.from_numpy(scales()).float().clamp_min(rate.LEAST_SCALE)
+    steps = torch.tensor([[model.rates.step(model.rates.middle(level))] for level in levels])
+    return model.latent.offsets(known[None].expand(len(levels), -1), steps).double().numpy()
+
+
+@torch.no_grad()
+def hyper(latent: Latent, y: Tensor) -> Tensor:
+    """Z [Z,h,w] of y [C,H,W]."""
+    return latent.analysis((y / latent.spread[:, None, None])[None])[0].float()
+
+
+@torch.no_grad()
+def estimated(latent: Latent, example: Example, step: float, context: Tensor | None = None) -> tuple[float, float]:
+    """Bits of y and of z as training counts them, of the rounded values; `context` [1,K,H,W] as training has it."""
+    mask = torch.zeros(1, 1, *example.y.shape[1:])
+    example.coded(mask)[:] = 1
+    coded = latent(example.y[None], torch.tensor([step]), mask, context)
+    return float(coded.bits), float(coded.side_bits)
+
+
+@torch.no_grad()
+def integer_bits(model: Model, example: Example, quality: int) -> float:
+    """The same bits of y where integers name the means and the scales: what rounding them costs, tables aside."""
+    level = max(i for i, first in enumerate(model.rates.levels) if first <= quality)
+    _, entering = model.whole(example, level)
+    mean, index = model.said(entering, example.context, quality)
+    v = rate.straight((example.y.double() - mean) / model.rates.step(quality))
+    width = torch.from_numpy(scales())[index].clamp_min(rate.LEAST_SCALE)
+    return float(example.coded(rate.normal_bits(v, width)).sum())
+
+
+def _absolute(latent: Latent) -> nn.Conv2d:
+    """The hyper-decoder's last layer, which then says scales in units of y: means stay in units of the spread."""
+    head = copy.deepcopy(latent.decoder.head)
+    assert head.bias is not None
+    head.bias.data[len(latent.spread) :] += torch.log2(latent.spread)
+    return head
+
+
+@torch.no_grad()
+def _z_steps(latent: Latent, rates: Rates) -> Tensor:
+    """[levels], as training had them."""
+    steps = torch.tensor([rates.step(rates.middle(level)) for level in range(len(rates.levels))])
+    return (latent.hyper_step(steps) if latent.hyper_step_on else torch.ones_like(steps)).double()
+
+
+def _some(number: int, levels: int) -> Iterable[int]:
+    return (level for level in range(levels) if (level + number) % SPARSE == 0)
+
+
+def _y_chances(counts: Counts) -> Iterator[Array]:
+    for count, scale in zip(counts.y, scales(), strict=True):
+        yield rows.leaning((count + count[::-1]) / 2, rows.normal(scale, REACH), LEAN)
+
+
+def _dropped(counts: Counts) -> Array:
+    """[row]: the squared error, in steps, that a value gains on average if its row holds zeros only."""
+    seen = counts.y.sum(1)
+    return np.where(seen < RARE, np.inf, counts.dropped / np.maximum(seen, 1))
+
+
+def _z_chances(model: Model, counts: Counts) -> Iterator[Array]:
+    widths = torch.exp(model.latent.prior.spread.detach().double()).ravel() * INPUT_UNITS
+    for step, channels in zip(model.z_step.tolist(), counts.z, strict=True):
+        for width, count in zip((widths / step).tolist(), channels, strict=True):
+            yield rows.leaning(count, rows.logistic(width, HYPER_REACH), HYPER_LEAN)

@@ -1,0 +1,115 @@
+"""Training of all layers of a family together: what the detector makes of the base, what the picture costs above it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.settings import data_root
+from common.bundle import Input
+from train import base_layer
+from train.base_layer import Distance
+from train.crops import SIZE, Crops, crops
+from train.cuts import Cuts
+from train.loop import Plan, Run, fit
+from train.nets.picture import STRIDE
+from train.nets.scalable import Family, Scalable
+from train.pixels import FINEST, step_of
+from train.warm import warm
+
+LEAST, MOST = 0.0018, FINEST
+"""Lambdas of the picture."""
+QUALITIES = (128, 352)
+"""Qualities of the base layer."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What counts how much: the ICIP'21 experiment turns these."""
+
+    picture: float = 1.0
+    """w_x, of the picture's error."""
+    features: float = 1.0
+    """w_f, of the error of features."""
+    preview: float = 2.0
+    """Thousands of bits that a mean squared error of 1/100 (0..1) is worth."""
+
+
+class LayersTask:
+    """Crops and the frames they come from; base quality and the picture's lambda are drawn for every step."""
+
+    def __init__(
+        self, crops: Crops, cuts: Cuts, taken: Input, model: Scalable, distance: Distance, batch: int, seed: int,
+        weights: Weights = Weights(), qualities: Sequence[float] = QUALITIES, lambdas: Sequence[float] = (LEAST, MOST),
+    ) -> None:  # fmt: skip
+        self.crops, self.cuts, self.taken, self.model, self.distance = crops, cuts, taken, model, distance
+        self.size, self.seed, self.weights, self.qualities, self.lambdas = batch, seed, weights, qualities, lambdas
+
+    def batch(self, step: int, progress: float) -> Any:
+        """Crops, the features and views of their photos, places, base qualities, one lambda."""
+        rng = np.random.default_rng((self.seed, step))
+        rows = np.sort(rng.choice(len(self.crops), self.size, replace=False))
+        where = self.crops.where[rows]
+        photos = 2 * where["photo"] + where["mirror"]
+        places = torch.from_numpy(np.stack([self.places(one) for one in where]))
+        low, high = np.log(self.lambdas[0]), np.log(self.lambdas[-1])
+        chosen = float(np.exp(rng.uniform(low, high)))
+        qualities = torch.from_numpy(rng.uniform(*self.qualities, self.size).astype(np.float32))
+        return (
+            torch.from_numpy(self.crops.pixels[rows]), *self.cuts.seen(photos), self.cuts.views_of(photos),
+            places, qualities, chosen,
+        )  # fmt: skip
+
+    def places(self, where: np.void) -> np.ndarray:
+        """[16,16,2]: where the crop's cells lie in the network's square, -1 to 1."""
+        width, height = self.cuts.sizes[where["photo"]]
+        box = self.taken.box(int(width), int(height))
+        centre = (np.arange(SIZE // STRIDE) + 0.5) * STRIDE * where["scale"]
+        x = box.left + (where["x"] + centre) * box.width / width
+        y = box.top + (where["y"] + centre) * box.height / height
+        grid = np.stack(np.meshgrid(x, y), -1) / np.array([self.taken.width, self.taken.height])
+        return (2 * grid - 1).astype(np.float32)
+
+    def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
+        """Thousands of bits of a frame's base and of a crop, and what their errors are worth in such."""
+        device = next(self.model.parameters()).device
+        crops, features, mask, views, places, quality, chosen = (
+            part.to(device) if isinstance(part, Tensor) else part for part in batch
+        )
+        x = crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
+        features = features.to(memory_format=torch.channels_last)
+        steps = base_layer.step_of(quality)
+        base = self.model.base(features, steps, mask, told=self.model.family.shared)
+        parts = self.distance.parts(base, features, steps, mask)
+        parts = {name: part * (1 if name == "bits" else self.weights.features) for name, part in parts.items()}
+        shown = self.model.preview(base.context)
+        parts["preview"] = self.weights.preview * 100 * (shown - views).square().mean()
+        picture_step = torch.full((len(x),), step_of(chosen), device=device)
+        found, bits = self.model.picture_of(x, picture_step, base, base, places)
+        error = (found - x).square().mean() * 255**2
+        parts["picture_bits"] = bits.mean() / 1000
+        parts["picture"] = self.weights.picture * chosen * error * SIZE**2 / 1000
+        return parts
+
+
+PLAN = {"rate": 2e-4, "decay": 1e-4, "warmup": 100, "clip": 30.0, "ema": 0.997, "cool": 0.6}
+
+
+def train_layers(
+    out: Path, steps: int, resume: bool, threads: int | None, *, seed: int = 3, batch: int = 4,
+    weights: Weights = Weights(), beside: Path | None = None, **family: bool,
+) -> Run:  # fmt: skip
+    """Train a family into `out`, from the recipes `features` and `variable` in `beside`, or beside it."""
+    torch.manual_seed(seed)
+    runs = beside or out.parent
+    stand = base_layer.stand(runs / "cache")
+    model = Scalable(Family(stand.bundle.manifest.cut.shapes[0], **family))
+    warm(model.base, runs / "features" / "checkpoint.pt")
+    warm(model.picture, runs / "variable" / "checkpoint.pt")
+    pool = crops(data_root(), runs / "cache")
+    task = LayersTask(pool, stand.pool, stand.bundle.manifest.input, model, stand.distance, batch, seed, weights)
+    return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)

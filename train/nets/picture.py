@@ -1,0 +1,108 @@
+"""Pictures to latents and back: a linear path that starts as the Karhunen-Loeve transform, and nets beside it.
+
+    x [N,3,H,W] in 0..1 -> linear 16x16 ------------------------------------------+-> y [N,192,H/16,W/16]
+                        -> 64@H/4 -> blocks -> 128@H/8 -> blocks -> 192@H/16 -----+
+    y -> linear 16x16 --------------------------------------------------------------+-> x
+      -> 128@H/8 -> blocks -> 64@H/4 -> blocks -> 48@H/4, shuffled to 3@H ----------+
+
+The nets start silent, so training begins at the best linear codec. `context` is what is known beside the picture,
+of the size of y: what the layers below it say of the same place.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.nets.blocks import down, quiet, stack, up
+
+STRIDE = 16
+"""Pixels of a latent's cell, each way."""
+PATCH = 3 * STRIDE**2
+NUDGE = 0.1
+"""How much slower the linear paths learn than the nets."""
+
+
+class Linear(nn.Module):
+    """A fixed matrix [outputs, inputs], a slow correction to it, and gains per latent channel."""
+
+    def __init__(self, inputs: int, outputs: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("fixed", torch.zeros(outputs, inputs))
+        self.change = nn.Parameter(torch.zeros(outputs, inputs))
+        self.gain = nn.Parameter(torch.zeros(channels))
+        self.rows = outputs == channels
+        """Whether the latent channels are the matrix's rows, or its columns."""
+
+    def weight(self) -> Tensor:
+        """The matrix as a 1x1 convolution's weight."""
+        gain = torch.exp(self.gain)
+        matrix = self.fixed + NUDGE * self.change * self.fixed.abs().mean()
+        return (matrix * (gain[:, None] if self.rows else gain))[..., None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The matrix applied at every place, in float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            return F.conv2d(x.float(), self.weight())
+
+
+class Analysis(nn.Module):
+    """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]."""
+
+    def __init__(self, channels: int = 192, context: int = 0) -> None:
+        super().__init__()
+        self.linear = Linear(PATCH, channels, channels)
+        self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, 2))
+        self.eighth = nn.Sequential(down(64, 128), *stack(128, 2))
+        self.leave = quiet(nn.Conv2d(512 + context, channels, 1))
+        self.context = context
+        self.register_buffer("reach", torch.ones(channels, 1, 1))
+        """The channel's spread: what the nets add is in units of it."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the latent."""
+        x = x - 0.5
+        fine = self.eighth(self.quarter(x * 4))
+        coarse = F.pixel_unshuffle(F.relu(fine), 2)
+        if context is not None:
+            coarse = torch.cat((coarse, context.to(coarse.dtype)), 1)
+        return self.linear(F.pixel_unshuffle(x, STRIDE)) + self.leave(coarse).float() * self.reach
+
+
+class Synthesis(nn.Module):
+    """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots."""
+
+    def __init__(self, channels: int = 192, context: int = 0) -> None:
+        super().__init__()
+        self.linear = Linear(channels, PATCH, channels)
+        self.enter = up(channels + context, 128)
+        self.eighth = stack(128, 2)
+        self.quarter = nn.Sequential(up(128, 64), *stack(64, 3))
+        self.leave = nn.Sequential(nn.ReLU(), quiet(nn.Conv2d(64, 48, 3, padding=1)), nn.PixelShuffle(4))
+        self.register_buffer("reach", torch.ones(channels, 1, 1))
+
+    def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the picture."""
+        y = y.float()
+        known = y / self.reach if context is None else torch.cat((y / self.reach, context.to(y.dtype)), 1)
+        nets = self.leave(self.quarter(self.eighth(self.enter(known))))
+        return F.pixel_shuffle(self.linear(y), STRIDE) + 0.25 * nets.float() + 0.5
+
+
+@torch.no_grad()
+def start(analysis: Analysis, synthesis: Synthesis, patches: Tensor, scale: float) -> Tensor:
+    """Give both the Karhunen-Loeve transform of patches [M,768] (pixel_unshuffle's order, 0..1) times `scale`.
+
+    Returns the standard deviation of each channel.
+    """
+    patches = patches.double() - 0.5
+    second = patches.T @ patches / len(patches)  # about 0.5 and not the mean: the nets have no better idea at first
+    values, vectors = torch.linalg.eigh(second)
+    channels = len(analysis.reach)
+    basis = vectors.flip(1)[:, :channels].T
+    analysis.linear.fixed.copy_(basis * scale)
+    synthesis.linear.fixed.copy_(basis.T / scale)
+    deviation = (values.flip(0)[:channels].clamp_min(1e-12).sqrt() * scale).float()
+    reach = torch.exp2(torch.log2(deviation).round()).clamp_min(1.0)[:, None, None]
+    analysis.reach.copy_(reach.clamp_max(8.0))
+    synthesis.reach.copy_(reach)
+    return deviation

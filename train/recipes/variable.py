@@ -1,0 +1,25 @@
+"""One picture layer for every rate: post-training of the finest one by several objectives (Kamisli et al., 2024)."""
+
+from pathlib import Path
+
+import torch
+
+from bench.settings import data_root
+from train.crops import crops
+from train.loop import Plan, Run, fit
+from train.nets.scalable import PictureLayer
+from train.pixels import LAMBDAS, VariableTask
+from train.warm import warm
+
+SEED = 2
+STEPS = 1_000
+PLAN = {"rate": 2e-4, "decay": 1e-4, "warmup": 50, "clip": 1.0, "ema": 0.995, "cool": 0.6}
+
+
+def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
+    """Train into `out` from the recipe `picture`'s weights beside it."""
+    torch.manual_seed(SEED)
+    model = PictureLayer()
+    warm(model, out.parent / "picture" / "checkpoint.pt")
+    task = VariableTask(crops(data_root(), out.parent / "cache"), model, LAMBDAS, 4, SEED)
+    return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)

@@ -1,0 +1,31 @@
+"""Starting from the weights of another run: all that fits is taken over, what is new starts as it is made."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def warm(model: nn.Module, checkpoint: Path, prefix: str = "") -> list[str]:
+    """Load a run's averaged weights into `model`, those below `prefix` only; return the names of what is new.
+
+    A convolution that has more inputs here than there gets zeros for them, so that it starts by ignoring them.
+    """
+    averaged = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
+    found = {name[len(prefix) :]: value for name, value in averaged.items() if name.startswith(prefix)}
+    own = model.state_dict()
+    taken = {name: _widened(found[name], own[name]) for name in own if name in found}
+    if not taken:
+        raise ValueError(f"{checkpoint} has no weights named {prefix}...: it is of another recipe")
+    model.load_state_dict({**own, **taken})
+    return sorted(own.keys() - taken.keys())
+
+
+def _widened(there: Tensor, here: Tensor) -> Tensor:
+    if there.shape == here.shape:
+        return there
+    if there.dim() == 4 and there.shape[0] == here.shape[0] and there.shape[1] < here.shape[1]:
+        wide = torch.zeros_like(here)
+        wide[:, : there.shape[1]] = there
+        return wide
+    raise ValueError(f"expected weights {list(here.shape)}, got {list(there.shape)}")
