@@ -87,6 +87,8 @@ class Detector:
         """Let the runtime allocate before the first frame needs it."""
         frames = batch if self.back.batches else 1
         self.back.run([np.zeros((frames, *shape), np.float32) for shape in self._shapes])
+        if isinstance(self._codec, BatchCodec):
+            self._codec.warm_up(batch)
 
     # ---- the doors
 

@@ -117,6 +117,31 @@ def calibrate(
         it.calibrate(bundle, it.Pictures(pictures, validate, images), out, it.fit_named(codec))
 
 
+@bundle_app.command("layers")
+def layers(
+    checkpoint: Annotated[Path, typer.Argument(help="Of a family that `midstream train` trained: scalable2, ...")],
+    name: Annotated[str, typer.Option(help="The bundle's name.")],
+    validate: Annotated[
+        Path, typer.Option(help="Pictures to measure on: a folder, or a listing in COCO's JSON format.")
+    ],
+    detector: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The bundle whose detector it was trained for; default: the embedded one."),
+    ] = None,
+    images: Images = 200,
+    photos: Annotated[int, typer.Option(help="Training photos to count tables on.", min=8)] = 96,
+    out: Out = Path("bundles"),
+) -> None:
+    """Make a bundle of a trained family of layers: networks, integer tables, operating points measured."""
+    with part("train,bench"):
+        from bench.networks import shipped
+        from common import bundle as bundles
+        from train.bundles import scalable as it
+
+        source = bundles.load(detector or shipped(), "both")
+        it.build(it.loaded(checkpoint), source, name, validate, out, photos=photos, limit=images)
+
+
 @bundle_app.command("cuts")
 def cuts(
     model: Annotated[str, typer.Argument(help="An ONNX file, or a model of torchvision by its name.")],

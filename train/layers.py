@@ -96,7 +96,9 @@ class LayersTask:
         return parts
 
 
-PLAN = {"rate": 2e-4, "decay": 1e-4, "warmup": 100, "clip": 30.0, "ema": 0.997, "cool": 0.6}
+KNOWING = ("base.analysis", "base.latent", "base.transform.e", "base.transform.f", "base.transform.l", "picture.")
+"""What comes from other runs."""
+PLAN: dict[str, Any] = {"rate": 5e-4, "decay": 1e-4, "warmup": 50, "clip": 30.0, "ema": 0.997, "cool": 0.8}
 
 
 def train_layers(
@@ -112,4 +114,4 @@ def train_layers(
     warm(model.picture, runs / "variable" / "checkpoint.pt")
     pool = crops(data_root(), runs / "cache")
     task = LayersTask(pool, stand.pool, stand.bundle.manifest.input, model, stand.distance, batch, seed, weights)
-    return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)
+    return fit(task, Plan(steps, threads=threads, gentle=KNOWING, **PLAN), out, resume)

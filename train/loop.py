@@ -24,6 +24,9 @@ from tqdm import tqdm
 
 from train import descent
 
+GENTLY = 0.1
+"""Share of the learning rate."""
+
 
 class Task(Protocol):
     """What a recipe hands to `fit`."""
@@ -61,6 +64,8 @@ class Plan:
     save_s: float = 240.0
     log_every: int = 20
     threads: int | None = None
+    gentle: tuple[str, ...] = ()
+    """Beginnings of names: these parameters know something already and learn at a tenth of the rate."""
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of `step`."""
@@ -80,14 +85,14 @@ class Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = task.model.to(self.device, memory_format=torch.channels_last)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(_groups(self.model, plan.decay), lr=plan.rate, fused=True)
+        self.optimiser = torch.optim.AdamW(_groups(self.model, plan), lr=plan.rate, fused=True)
 
     def advance(self, batch: Any) -> dict[str, float]:
         """Take one step and return the loss, its parts, the gradient's norm and the rate."""
         plan, rate = self.plan, self.plan.rate_at(self.step)
         torch.manual_seed(self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         values = self._descend_together(batch) if isinstance(self.task, ManyTask) else self._descend(batch)
@@ -195,10 +200,13 @@ def _stop_on_signal() -> threading.Event:
     return stop
 
 
-def _groups(model: nn.Module, decay: float) -> list[dict]:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+def _groups(model: nn.Module, plan: Plan) -> list[dict]:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        decay = plan.decay if parameter.ndim > 1 else 0.0
+        share = GENTLY if plan.gentle and name.startswith(plan.gentle) else 1.0
+        groups.setdefault((decay, share), []).append(parameter)
+    return [{"params": each, "weight_decay": decay, "share": share} for (decay, share), each in groups.items()]
 
 
 def _ahead(task: Task, first: int, last: int, lead: int = 3) -> Iterator[Any]:

@@ -127,15 +127,15 @@ def _unit_error(model: Scalable, features: Tensor, mask: Tensor, below: Tensor) 
     return float((fine - rough).square().sum() / (coarse - y).square().sum())
 
 
-PLAN = {"rate": 3e-4, "decay": 1e-4, "warmup": 100, "clip": 30.0, "ema": 0.997, "cool": 0.6}
+PLAN: dict[str, Any] = {"rate": 5e-4, "decay": 1e-4, "warmup": 50, "clip": 30.0, "ema": 0.997, "cool": 0.7}
 
 
 def train_middle(out: Path, steps: int, resume: bool, threads: int | None, seed: int = 5) -> Run:
-    """Train into `out`, from the weights of the recipes `scalable2` and `masks` beside it."""
+    """Train into `out`, from the weights of the recipes `finish` (scalable2) and `masks` beside it."""
     torch.manual_seed(seed)
     at = base_layer.stand(out.parent / "cache")
     model = Scalable(Family(at.bundle.manifest.cut.shapes[0], middle=True))
-    warm(model, out.parent / "scalable2" / "checkpoint.pt")
+    warm(model, out.parent / "finish" / "scalable2" / "checkpoint.pt")
     assert model.head is not None
     warm(model.head, out.parent / "masks" / "checkpoint.pt")
     known = masks(data_root(), at.bundle.manifest.input)
@@ -144,4 +144,5 @@ def train_middle(out: Path, steps: int, resume: bool, threads: int | None, seed:
         part.requires_grad_(False)
     pool = crops(data_root(), out.parent / "cache")
     layers = LayersTask(pool, at.pool, at.bundle.manifest.input, model, at.distance, 3, seed, qualities=BASE_QUALITY)
-    return fit(MiddleTask(layers, known, unit_error, 4), Plan(steps, threads=threads, **PLAN), out, resume)
+    plan = Plan(steps, threads=threads, gentle=("picture.",), **PLAN)
+    return fit(MiddleTask(layers, known, unit_error, 4), plan, out, resume)

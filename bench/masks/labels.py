@@ -25,6 +25,7 @@ HELD_OUT = "0001TP"
 """The drive of CamVid that nothing with masks is trained on."""
 UNMARKED = {"camvid": (), "pennfudan": (VEHICLE,)}
 """Classes that the masks of a set do not show though its photos may: found there, they count as background."""
+TITLES = {"camvid": "CamVid", "pennfudan": "Penn-Fudan"}
 LISTINGS = {"camvid": "instances_train.json", "pennfudan": "instances_val.json"}
 """Where the held-out photos of a set are listed."""
 

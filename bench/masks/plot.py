@@ -41,12 +41,11 @@ def figure(rows: Sequence[Row], title: str) -> "Figure":
 
 
 def _line(axes, rows: Sequence[Row], colour: str) -> None:
-    """One quality of the base layer: alone an open ring, with the mask layer a line."""
-    for row in rows:
-        if row.way == BASE:
-            axes.plot(row.bytes_mean, row.mean_iou, "o", mfc="white", mec=colour, mew=1.6, ms=7, zorder=5,
-                      label=f"base {row.base_quality} alone")  # fmt: skip
-    both = [row for row in rows if row.way == BOTH]
-    x, y = [row.bytes_mean for row in both], [row.mean_iou for row in both]
-    axes.fill_between(x, [row.low for row in both], [row.high for row in both], color=colour, alpha=0.08, lw=0)
-    axes.plot(x, y, "o-", color=colour, lw=2, ms=4.5, zorder=4, label=f"base {rows[0].base_quality} + mask")
+    """One quality of the base layer: a line that begins at an open ring, where it is alone."""
+    ordered = [row for way in (BASE, BOTH) for row in rows if row.way == way]
+    x, y = [row.bytes_mean for row in ordered], [row.mean_iou for row in ordered]
+    axes.fill_between(x, [row.low for row in ordered], [row.high for row in ordered], color=colour, alpha=0.08, lw=0)
+    axes.plot(x, y, "o-", color=colour, lw=2, ms=4.5, zorder=4, label=f"base {rows[0].base_quality}, then + mask")
+    alone = [row for row in ordered if row.way == BASE]
+    ring = {"mfc": "white", "mec": colour, "mew": 1.6, "ms": 7, "zorder": 5}
+    axes.plot([row.bytes_mean for row in alone], [row.mean_iou for row in alone], "o", **ring)

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.masks import document, plot, report
 from bench.masks.coding import Masks
-from bench.masks.labels import CLASSES, Marked, held_out, sources
+from bench.masks.labels import CLASSES, TITLES, Marked, held_out, sources
 from bench.masks.rows import Row, measure
 from bench.settings import data_root
 from bench.written import PLOTS, check_file, write_json
@@ -48,7 +48,7 @@ def run(
         "classes": CLASSES,
         "rows": [row.as_json() for row in rows],
     }
-    there = " and ".join(f"{count} of {source}" for source, count in sources(photos).items())
+    there = " and ".join(f"{count} of {TITLES[source]}" for source, count in sources(photos).items())
     title = f"{bundle.manifest.name}: masks of {there}"
     report.show(rows, title, Console(highlight=False, width=max(WIDTH, Console().width)))
     if json_path is not None:

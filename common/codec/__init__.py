@@ -75,6 +75,10 @@ class BatchCodec(Codec, Protocol):
         """As `decode` of each, at once. Raises BitstreamError if one of them is damaged, without saying which."""
         ...
 
+    def warm_up(self, frames: int) -> None:
+        """Open the network and run so many blank frames through it. Raises BundleError if it does not work."""
+        ...
+
 
 def decode_many(codec: Codec, frames: Sequence[tuple[Sequence[Layer], Window | None]]) -> list[list[Features]]:
     """As `decode` of each, at once where the codec gains by it. Raises BitstreamError if one of them is damaged."""

@@ -145,7 +145,9 @@ class FullLayer:
 
 def to_pixels(x: Features) -> Pixels:
     """[3, H, W] in 0..1, and beyond where a network overshoots, to uint8 [H, W, 3]."""
-    return np.clip(np.rint(x * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    levels = x * np.float32(255)  # and in place from here: a picture has a million values
+    np.clip(np.rint(levels, out=levels), 0, 255, out=levels)
+    return levels.astype(np.uint8).transpose(1, 2, 0)
 
 
 def _planes(picture: Pixels, where: tuple[slice, slice]) -> Features:

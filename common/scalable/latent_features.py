@@ -104,6 +104,11 @@ class LatentFeatures:
         cells = [self.cells(window) for _, window in frames]
         return [[features] for features in self.raised(latents, cells).features]
 
+    def warm_up(self, frames: int) -> None:
+        """Open the network behind the code and run so many blank frames through it. Raises BundleError."""
+        blank = np.zeros((self.coder.channels, *self.grid), np.int32)
+        self.raised([blank] * frames, [Cells(0, 0, *self.grid)] * frames)
+
     def latent(self, layers: Sequence[Layer], window: Window | None) -> Fixed:
         """The base layer to its latent: exact on every machine. Other layers are not looked at."""
         check(bool(layers) and layers[0].kind == Kind.BASE, "layers", "the base layer first", [x.kind for x in layers])

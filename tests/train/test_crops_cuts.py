@@ -14,13 +14,12 @@ from bench.masks.labels import UNKNOWN, VEHICLE  # noqa: E402
 from bench.networks import Split, placed, shipped  # noqa: E402
 from common import bundle as bundles  # noqa: E402
 from common.bundle import Bundle  # noqa: E402
-from common.codec.elements import Cells  # noqa: E402
-from common.geometry import letterbox_geometry  # noqa: E402
-from common.scalable.latent_features import mask_of  # noqa: E402
+from common.scalable.latent_features import LatentFeatures, mask_of  # noqa: E402
+from tests.scalable import tiny  # noqa: E402
+from tests.train import tiny_photos  # noqa: E402
 from train.crops import SIZE, Crops, crops  # noqa: E402
 from train.cuts import VIEW, Cuts, cells, cuts, sizes  # noqa: E402
 from train.masks import MaskTask, mask_head, masks  # noqa: E402
-from tests.train import tiny_photos  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +91,18 @@ def test_what_is_made_is_not_made_again(bundle: Bundle, root: Path, cut: Cuts) -
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.fixture(scope="module")
+def coder(tmp_path_factory: pytest.TempPathFactory) -> LatentFeatures:
+    return LatentFeatures.open(tiny.write(tmp_path_factory.mktemp("bundle"), ()))
+
+
 @settings(deadline=None)
 @given(width=st.integers(1, 4096), height=st.integers(1, 4096))
-def test_training_masks_the_cells_that_are_coded(width: int, height: int) -> None:
-    """Those of common.scalable, whatever the picture's shape."""
-    window = bundles.load(shipped(), "both").manifest.input.window(width, height)
-    box = letterbox_geometry(width, height, 320)
-    coded = Cells(
-        box.top * 10 // 320, box.left * 10 // 320,
-        -(-(box.top + box.height) * 10 // 320), -(-(box.left + box.width) * 10 // 320),
-    )  # fmt: skip
-    np.testing.assert_array_equal(cells(window, 40), mask_of([coded], (10, 10))[0, 0])
+def test_training_masks_the_cells_that_are_coded(
+    bundle: Bundle, coder: LatentFeatures, width: int, height: int
+) -> None:
+    window = bundle.manifest.input.window(width, height)
+    np.testing.assert_array_equal(cells(window, 40), mask_of([coder.cells(window)], (10, 10))[0, 0])
 
 
 def test_masks_are_those_of_training_drives(bundle: Bundle, root: Path) -> None:

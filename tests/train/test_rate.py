@@ -59,6 +59,18 @@ def test_offsets_draw_towards_zero_and_leave_zero_alone() -> None:
     assert torch.allclose(rate.dequantised(q, torch.tensor(0.25)), torch.tensor([0.0, 0.75, -1.75]))
 
 
+def test_offsets_start_at_nothing_and_learn() -> None:
+    offsets = rate.Offsets()
+    optimiser = torch.optim.Adam(offsets.parameters(), 0.01)
+    scale = torch.linspace(0.2, 3, 50)
+    assert not offsets(scale, torch.ones(50)).any()
+    for _ in range(200):
+        optimiser.zero_grad()
+        (offsets(scale, torch.ones(50)) - 0.2).square().mean().backward()
+        optimiser.step()
+    assert (offsets(scale, torch.ones(50)) - 0.2).abs().max() < 0.05
+
+
 def test_offsets_stay_between_nothing_and_half_a_step() -> None:
     net = rate.Offsets()
     torch.nn.init.normal_(net.body[-1].weight, std=30.0)

@@ -17,8 +17,10 @@ from train.bundles.images import Sample
 
 FEW = 16
 """Qualities that are all measured; of more, some are chosen."""
-STEPS = 32
-"""Into so many the range of a continuous quality is divided."""
+STEPS, FEWEST = 32, 16
+"""Into so many the range of a continuous quality is divided: at most, and at least."""
+APART = 16
+"""Qualities; points closer than a quarter of an octave of the step say the same."""
 COARSEST, FINEST = 0.6, 0.995
 """The agreement beyond which finer or coarser points are of no use."""
 
@@ -114,7 +116,7 @@ def points(subject: Subject, codec: Codec) -> Iterator[Point]:
         yield from (subject.point(codec, quality) for quality in qualities)
         return
     rising = sorted(qualities)
-    step = max(1, len(rising) // STEPS)
+    step = max(len(rising) // STEPS, min(APART, len(rising) // FEWEST))
     start = rising.index(codec.default_quality)
     first = subject.point(codec, rising[start])
     yield first

@@ -42,9 +42,9 @@ from train.nets.scalable import Decoded, Family, Scalable
 from train.trial import training
 
 ARRAYS = "latent.npz"
-BASE = Rates(352, range(112, 353), 240)
+BASE = Rates(352, range(96, 353), 160)
 MIDDLE = Rates(352, range(160, 353), 256)
-PICTURE = Rates(512, range(352, 513), 448)
+PICTURE = Rates(512, range(352, 513), 432)
 """Steps of 5.7 to 1, a little more than training's."""
 BELOW = (160, 224, 288, 352)
 """Qualities of the layers below, one after the other, that higher layers are counted above."""

@@ -22,9 +22,9 @@ from train.recipes.tradeoff import SETTINGS
 KEY = "tradeoff"
 EVEN = "even"
 """The setting that the others are held against."""
-QUALITIES = (144, 192, 240, 288)
+QUALITIES = (128, 160, 208, 272)
 """Of the base layer, where it is measured."""
-BELOW = 192
+BELOW = 160
 """Its quality where a picture is coded above it."""
 AGREEMENT, PSNR = 0.90, 33.0
 """Where rates are read off the curves."""

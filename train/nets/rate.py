@@ -11,7 +11,6 @@ gradient: rates see uniform noise instead, reconstructions the gradient of a str
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEAST_SCALE = 0.11
@@ -92,7 +91,8 @@ class Offsets(nn.Module):
     def forward(self, scale: Tensor, step: Tensor) -> Tensor:
         """Offsets in steps, 0 to 0.5, for scales in steps (any shape) and steps that broadcast with them."""
         known = torch.stack(torch.broadcast_tensors(torch.log2(scale), torch.log2(step)), -1)
-        return 0.5 * torch.tanh(F.relu(self.body(known * 0.25)[..., 0]))
+        # Not F.relu: at the 0 where it starts that has no gradient, and would stay there.
+        return 0.5 * torch.tanh(at_least(self.body(known * 0.25)[..., 0], 0.0))
 
 
 class Step(nn.Module):

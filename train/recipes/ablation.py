@@ -12,13 +12,13 @@ from train.pixels import LAMBDAS, AnyRateTask
 from train.warm import warm
 
 SEED = 2
-STEPS = 500
+STEPS = 300
 PLAN = {"rate": 3e-3, "decay": 0.0, "warmup": 20, "clip": 1.0, "ema": 0.99, "cool": 0.6}
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
     """Train into `out`/offsets and `out`/step from the recipe `picture`'s weights beside it; return the last run."""
-    for name, parts in {"offsets": ("offsets",), "step": ("offsets", "hyper_step", "prior", "decoder")}.items():
+    for name, parts in {"offsets": ("offsets",), "step": ("offsets", "hyper_step", "prior")}.items():
         torch.manual_seed(SEED)
         model = PictureLayer()
         warm(model, out.parent / "picture" / "checkpoint.pt")

@@ -5,7 +5,7 @@ from pathlib import Path
 from train.layers import train_layers
 from train.loop import Run
 
-STEPS = 1_600
+STEPS = 1_000
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:

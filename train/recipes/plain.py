@@ -12,8 +12,8 @@ from train.pixels import LAMBDAS, AnyRateTask
 from train.warm import warm
 
 SEED = 3
-STEPS = 1_600
-PLAN = {"rate": 2e-4, "decay": 1e-4, "warmup": 100, "clip": 1.0, "ema": 0.997, "cool": 0.6}
+STEPS = 1_000
+PLAN = {"rate": 5e-5, "decay": 1e-4, "warmup": 20, "clip": 1.0, "ema": 0.995, "cool": 0.8}
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:

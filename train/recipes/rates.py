@@ -13,7 +13,7 @@ from train.recipes.variable import PLAN
 from train.warm import warm
 
 SEED = 2
-STEPS = 1_000
+STEPS = 600
 CHOSEN = LAMBDAS[0], LAMBDAS[2], LAMBDAS[4], LAMBDAS[7]
 
 

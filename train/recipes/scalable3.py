@@ -5,9 +5,9 @@ from pathlib import Path
 from train.loop import Run
 from train.middle import train_middle
 
-STEPS = 1_200
+STEPS = 900
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train into `out` from the recipes `scalable2` and `masks` beside it; the base layer stays as it is."""
+    """Train into `out` from the recipes `finish` and `masks` beside it; the base layer stays as it is."""
     return train_middle(out, steps, resume, threads)

@@ -12,8 +12,8 @@ from train.pixels import LAMBDAS, VariableTask
 from train.warm import warm
 
 SEED = 2
-STEPS = 1_000
-PLAN = {"rate": 2e-4, "decay": 1e-4, "warmup": 50, "clip": 1.0, "ema": 0.995, "cool": 0.6}
+STEPS = 600
+PLAN = {"rate": 5e-5, "decay": 1e-4, "warmup": 20, "clip": 1.0, "ema": 0.995, "cool": 0.8}
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
