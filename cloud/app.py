@@ -22,6 +22,7 @@ from cloud.api import bundles, events, export, images, problems, results
 from cloud.api import health as http_health
 from cloud.api import rules as http_rules
 from cloud.api.shapes import Shapes
+from cloud.aside import Aside
 from cloud.engine import Engine
 from cloud.grpc_bundles import BundleService
 from cloud.hub import Hub
@@ -72,9 +73,10 @@ class Cloud:
         self.pipeline = Pipeline(self.engine, self.store, self._publish, self.metrics, s.queue_max)
         self.retention = Retention(self.store, self.metrics, s.results_max_age_s, s.layers_max_age_s)
         self.links = Links(self.metrics.link_up)
-        self.layers = Layers(self.links, self.store.keep, s.pictures_max_bytes, s.layers_max_bytes // 2)
+        self.aside = Aside(self.store)
+        self.layers = Layers(self.links, self.aside.keep, s.pictures_max_bytes, s.layers_max_bytes // 2)
         self.synthesis = Synthesis(s.back_threads)
-        self.pixels = Pixels(self.registry, self.store, self.layers, self.synthesis)
+        self.pixels = Pixels(self.registry, self.store, self.aside, self.layers, self.synthesis)
         self.rules = Rules(self.store, self.pixels, self.metrics)
         self.ingest = IngestService(
             self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window, s.edge_rate
@@ -91,7 +93,7 @@ class Cloud:
             await self.rules.open()
             for name, run in {"retention": self.retention.run, "rules": self.rules.run}.items():
                 stack.push_async_callback(_end, asyncio.create_task(run(), name=name))
-            stack.callback(self.synthesis.stop)
+            stack.push_async_callback(self.synthesis.stop)
             for bundle in self.registry:  # one that does not work is an error now, not with its first frame
                 await asyncio.to_thread(self.engine.prepare, bundle)
             self.pipeline.start()

@@ -7,11 +7,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from common.errors import BitstreamError
+from common.payload.picture import to_rgb
 
 Options = dict[str, dict[str, int]]
 """What Pillow is told, by form."""
 
 MEDIA_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+
+MOST_PIXELS = 1 << 26
+"""Of a picture that is made over: it is whole in memory."""
+_MOST_SIDE = {"jpeg": 65500, "png": 2**31 - 1, "webp": 16383}
+"""Pixels a side, by form: what the form or its library has room for."""
 
 # Visibly without loss beside what the codec took away; a mask's edges must not ring at all.
 _PHOTO: Options = {"jpeg": {"quality": 92}, "png": {"compress_level": 3}, "webp": {"quality": 90, "method": 2}}
@@ -19,6 +25,13 @@ _DRAWING: Options = {"jpeg": {"quality": 95, "subsampling": 0}, "png": {"optimiz
 
 _COLOURS = ((0, 0, 0), (255, 140, 60), (60, 160, 255), (110, 210, 90), (220, 90, 200), (240, 210, 60))
 """Of a mask's classes, the background first."""
+
+
+def fitting(width: int, height: int) -> tuple[str, ...]:
+    """The forms that a picture of so many pixels can be made into."""
+    if width * height > MOST_PIXELS:
+        return ()
+    return tuple(form for form, most in _MOST_SIDE.items() if max(width, height) <= most)
 
 
 def photo(pixels: NDArray[np.uint8], form: str) -> bytes:
@@ -36,14 +49,15 @@ def mask(classes: NDArray[np.uint8], form: str) -> bytes:
     return _file(image, form, _DRAWING)
 
 
-def again(data: bytes, pixels: int, form: str) -> bytes:
-    """A picture from an edge in another form, upright. Raises BitstreamError unless it has just so many pixels."""
+def again(data: bytes, size: tuple[int, int], form: str) -> bytes:
+    """A picture from an edge in another form, upright. Raises BitstreamError unless it has these sides, either way."""
     try:
         # Only the header so far: nothing of a size that was not expected is ever allocated.
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
-            if image.width * image.height != pixels:
-                raise BitstreamError(f"picture: expected {pixels} pixels, got {image.width}x{image.height}")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            if sorted(image.size) != sorted(size) or not fitting(*size):
+                raise BitstreamError(f"picture: expected {size[0]}x{size[1]} pixels, got {image.width}x{image.height}")
+            # As at the edge, which heeds the orientation of a JPEG alone: there the boxes of its detections come from.
+            upright = to_rgb(ImageOps.exif_transpose(image) if image.format == "JPEG" else image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise BitstreamError(f"picture: expected one that can be decoded, got {e}") from e
     return _file(upright, form, _PHOTO)

@@ -1,7 +1,8 @@
 """Pixels on demand: asks the edge for a layer when somebody wants to look, and keeps what comes.
 
 One request is outstanding per frame and layer, however many ask. That a layer is gone is remembered, so that nobody
-asks again. What came damaged is told to those who ask in the next moments; after that it may be asked for again.
+asks again for it in that quality. What came damaged is told to those who ask in the next moments; after that it may be
+asked for again. An edge that is busy is asked again, ever less often.
 """
 
 import asyncio
@@ -24,6 +25,10 @@ log = structlog.get_logger()
 PAUSE_SECONDS = 2.0
 """How long a failure is told, and a busy edge left alone, before the edge is asked again."""
 _PATIENCE_SECONDS = 30.0
+_MAX_BUSY_SECONDS = 300.0
+"""How long an edge may say that it is busy before the request is given up."""
+_MOST_DOUBLINGS = 3
+"""Of the pause before it is asked again."""
 _MAX_OUTSTANDING = 1000
 _MAX_STORING = 8
 """Pictures in memory while the database takes its time. What comes beyond is dropped, to be asked for again."""
@@ -31,6 +36,8 @@ _MAX_REFUSED = 10_000
 
 Key = tuple[str, str]
 """(frame id, layer)"""
+QualityKey = tuple[str, str, int]
+"""The same and the least quality, 0 for any."""
 Keep = Callable[[str, Pixels], Awaitable[None]]
 """(frame id, what came)"""
 
@@ -50,12 +57,20 @@ class Unavailable:
 Answer = Asked | Refusal | Unavailable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Request:
     id: str
     wish: Wish
     link: Link
-    until: float
+    began: float
+    busy: int = 0
+    """How often the edge has said so."""
+    timer: asyncio.TimerHandle | None = None
+    """Until it is asked again."""
+    until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.until = self.began + _PATIENCE_SECONDS
 
 
 class Layers:
@@ -77,7 +92,7 @@ class Layers:
         self._clock = clock
         self._pause = pause
         self._outstanding: dict[Key, _Request] = {}
-        self._refused: OrderedDict[Key, tuple[Refusal, float]] = OrderedDict()
+        self._refused: OrderedDict[QualityKey, tuple[Refusal, float]] = OrderedDict()
         self._storing: dict[Key, asyncio.Task[None]] = {}
 
     def fetching(self, key: Key) -> bool:
@@ -89,7 +104,7 @@ class Layers:
 
     def want(self, wish: Wish) -> Answer:
         """Somebody wants a layer that is not here."""
-        if refusal := self._refusal(wish.key):
+        if refusal := self._refusal((*wish.key, wish.quality)):
             return refusal
         if self.fetching(wish.key):
             return Asked()
@@ -99,7 +114,7 @@ class Layers:
         self._forget_late()
         if len(self._outstanding) >= _MAX_OUTSTANDING:
             return Unavailable("too many pictures are being fetched")
-        request = _Request(str(uuid.uuid4()), wish, link, self._clock() + _PATIENCE_SECONDS)
+        request = _Request(str(uuid.uuid4()), wish, link, self._clock())
         self._outstanding[wish.key] = request
         link.say(_message(request))
         return Asked()
@@ -111,7 +126,7 @@ class Layers:
             log.warning("unexpected layer reply", edge=link.edge, request=reply.request_id[:64])
             return
         if reply.status == wire.LAYER_STATUS_BUSY:
-            asyncio.get_running_loop().call_later(self._pause, self._ask_again, request)
+            self._wait_for_busy(request)
             return
         del self._outstanding[request.wish.key]
         wish = request.wish
@@ -130,12 +145,23 @@ class Layers:
     def _is_open(self, link: Link) -> bool:
         return self._links.get(link.edge) is link
 
+    def _wait_for_busy(self, request: _Request) -> None:
+        """Ask again in a while: the request lives on, so that those who wait see that it is under way."""
+        if request.timer is not None:
+            return
+        pause = self._pause * 2 ** min(request.busy, _MOST_DOUBLINGS)
+        request.busy += 1
+        last = request.began + _MAX_BUSY_SECONDS
+        request.until = max(request.until, min(self._clock() + pause + _PATIENCE_SECONDS, last))
+        request.timer = asyncio.get_running_loop().call_later(pause, self._ask_again, request)
+
     def _ask_again(self, request: _Request) -> None:
         """An edge that was busy, if anybody may still wait for it."""
+        request.timer = None
         if self._outstanding.get(request.wish.key) is request and self.fetching(request.wish.key):
             request.link.say(_message(request))
 
-    def _refusal(self, key: Key) -> Refusal | None:
+    def _refusal(self, key: QualityKey) -> Refusal | None:
         refusal, until = self._refused.get(key, (None, 0.0))
         if refusal is not None and not refusal.final and self._clock() >= until:
             del self._refused[key]
@@ -144,7 +170,7 @@ class Layers:
 
     def _refuse(self, wish: Wish, refusal: Refusal) -> None:
         log.warning("no pixels", edge=wish.edge, frame=wish.frame, layer=wish.layer, reason=refusal.reason)
-        self._refused[wish.key] = refusal, self._clock() + self._pause
+        self._refused[*wish.key, wish.quality] = refusal, self._clock() + self._pause
         while len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
 

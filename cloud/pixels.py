@@ -7,13 +7,16 @@ file ──► synthesis (layers → picture → file)
 import hashlib
 from dataclasses import dataclass
 
+import structlog
+
+from cloud.aside import Aside
 from cloud.encoded import MEDIA_TYPES
 from cloud.frame import Coded, Original
 from cloud.layers import Answer, Asked, Layers
 from cloud.offers import FULL, MASK, NAMES, ORIGINAL, Offer, offers
 from cloud.registry import Registry
 from cloud.replies import Fits, Refusal, Wish, quality_of
-from cloud.store import Record, Store
+from cloud.store import Record, Store, StoreError
 from cloud.synthesis import Synthesis
 from common.bundle import Bundle
 from common.codec import Layer
@@ -21,6 +24,8 @@ from common.codec.container import Kind
 from common.errors import BitstreamError, BundleError
 from common.scalable import LatentFeatures
 from common.scalable.pictures import MOST_PIXELS
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,10 @@ class Ready:
 class Pixels:
     """Every frame's pixels, by the names of cloud/offers.py."""
 
-    def __init__(self, registry: Registry, store: Store, layers: Layers, synthesis: Synthesis) -> None:
+    def __init__(self, registry: Registry, store: Store, aside: Aside, layers: Layers, synthesis: Synthesis) -> None:
         self._registry = registry
         self._store = store
+        self._aside = aside
         self._layers = layers
         self._synthesis = synthesis
 
@@ -75,23 +81,31 @@ class Pixels:
         if isinstance(made_of, Original):
             if made_of.content_type == MEDIA_TYPES[form]:
                 return made_of.data
-            return await self._synthesis.again(key, made_of.data, row.width * row.height, form)
+            return await self._synthesis.again(key, made_of.data, (row.width, row.height), form)
         bundle = self._bundle(row)
         size = row.width, row.height
         try:
             return await self._synthesis.picture(key, bundle, ready.offer.name, made_of.layers, size, form)
         except BitstreamError:
-            # What is below an enhancement was decoded when the frame came, so it is not what is damaged.
-            above = [kind for kind in ready.offer.kinds if kind != Kind.BASE]
-            await self._store.drop_layers(row.id, above or ready.offer.kinds)
+            await self._forget(row, ready.offer)
             raise
 
     async def held(self, row: Record) -> dict[str, int]:
         """Of each layer there is of a frame, how many bytes of it are here; 0 of what is still at the edge."""
         there = offers(self._registry.get(row.bundle), row.codec)
         sizes = await self._store.layer_bytes(row.id)
-        coded = {name: sizes.get(offer.kinds[-1], 0) for name, offer in there.items() if offer.kinds}
+        coded = {name: _whole(sizes, offer.kinds) for name, offer in there.items() if offer.kinds}
         return coded | {ORIGINAL: await self._store.picture_bytes(row.id, ORIGINAL)}
+
+    async def _forget(self, row: Record, offer: Offer) -> None:
+        """What cannot be decoded."""
+        # What is below an enhancement was decoded when the frame came, so it is not what is damaged.
+        kinds = [kind for kind in offer.kinds if kind != Kind.BASE] or offer.kinds
+        self._aside.drop(row.id, kinds)
+        try:
+            await self._store.drop_layers(row.id, kinds)
+        except StoreError as e:  # it is forgotten when somebody looks the next time
+            log.warning("a damaged layer stays for now", frame=row.id, layer=offer.name, reason=str(e))
 
     async def _original(self, row: Record, offer: Offer) -> Ready | Wish:
         picture = await self._store.picture(row.id, ORIGINAL)
@@ -104,6 +118,8 @@ class Pixels:
         kinds = tuple(layer.kind for layer in held)
         if kinds == offer.kinds and (quality is None or quality_of(held[-1]) >= quality):
             return Ready(offer, Coded(held), _digest(held))
+        if kinds == offer.kinds and (better := self._aside.better(row.id, held, quality or 0)):
+            return Ready(offer, Coded(better), _digest(better))
         # An enhancement comes with those it builds on: one that is here already may have been coded otherwise.
         with_base = len(offer.kinds) > 1 and Kind.BASE not in kinds
         wanted = offer.kinds if with_base else offer.kinds[1:] or offer.kinds
@@ -115,6 +131,11 @@ class Pixels:
         if bundle is None:
             raise BundleError(_unknown(row).reason)
         return bundle
+
+
+def _whole(sizes: dict[int, int], kinds: tuple[int, ...]) -> int:
+    """Bytes of the last of these kinds, if those that it builds on are there too."""
+    return sizes[kinds[-1]] if all(kind in sizes for kind in kinds) else 0
 
 
 def _digest(layers: tuple[Layer, ...]) -> str:

@@ -74,7 +74,7 @@ class ReplyError(MidstreamError):
 _REFUSED = {
     wire.LAYER_STATUS_GONE: ("the edge does not have it any more", 410, "pixels-gone", True),
     wire.LAYER_STATUS_UNKNOWN_LAYER: ("the edge knows no such layer of it", 404, "no-such-layer", True),
-    wire.LAYER_STATUS_INVALID: ("the edge refuses the request", 422, "invalid-request", False),
+    wire.LAYER_STATUS_INVALID: ("the edge refuses the request", 422, "invalid-request", True),
     wire.LAYER_STATUS_FAILED: ("the edge failed to code it; its log says how", 502, "edge-failed", False),
 }
 

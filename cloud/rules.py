@@ -14,7 +14,7 @@ import structlog
 from cloud.layers import Asked
 from cloud.pixels import Pixels, Ready
 from cloud.replies import Refusal
-from cloud.store import Filters, Record, Rule, Store
+from cloud.store import Filters, Found, Record, Rule, Store
 from common.errors import MidstreamError
 from common.telemetry import Metrics
 
@@ -38,11 +38,12 @@ class _Armed:
         self._filter = Filters(labels=(rule.label,) if rule.label else (), min_score=rule.min_score)
         self._asked: deque[float] = deque()
 
-    def matches(self, row: Record) -> bool:
-        rule = self.rule
-        if row.best_score < rule.min_score or rule.camera not in (None, row.camera):
-            return False
-        return any(self._filter.matches(detection) for detection in row.found())
+    def may_match(self, row: Record) -> bool:
+        """What can be said without looking at the detections."""
+        return row.best_score >= self.rule.min_score and self.rule.camera in (None, row.camera)
+
+    def matches(self, found: list[Found]) -> bool:
+        return any(self._filter.matches(detection) for detection in found)
 
     def may_ask(self, now: float) -> bool:
         """Whether it may once more; that counts as once."""
@@ -76,7 +77,7 @@ class Rules:
         self._armed = {rule.name: _Armed(rule) for rule in await self._store.rules()}
 
     async def put(self, rule: Rule) -> bool:
-        """Keep a rule; whether its name is new. Raises TooManyRulesError."""
+        """Keep a rule; whether its name is new. Raises TooManyRulesError, StoreError."""
         is_new = rule.name not in self._armed
         if is_new and len(self._armed) >= MOST_RULES:
             raise TooManyRulesError(f"there are {MOST_RULES} rules already; delete one first")
@@ -85,7 +86,7 @@ class Rules:
         return is_new
 
     async def delete(self, name: str) -> bool:
-        """Whether there was one of this name."""
+        """Whether there was one of this name. Raises StoreError."""
         there = await self._store.delete_rule(name)
         self._armed.pop(name, None)
         return there
@@ -95,8 +96,10 @@ class Rules:
         if not self._armed:
             return
         for row in rows:
-            for armed in self._armed.values():
-                if armed.matches(row):
+            those = [armed for armed in self._armed.values() if armed.may_match(row)]
+            found = row.found() if those else []  # parsed once, however many rules there are
+            for armed in those:
+                if armed.matches(found):
                     self._queue_up(armed, row)
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Coded layers to pictures, in a thread of their own: no frame waits for somebody who looks.
+"""Coded layers to pictures, in a thread of their own, at low priority: no frame waits for somebody who looks.
 
 The answers are remembered, so that a picture that many look at is made once. How many may wait is bounded, and so are
 the bytes of what is remembered.
@@ -14,6 +14,7 @@ from cloud.offers import BASE, MASK
 from common.bundle import Bundle
 from common.codec import Layer
 from common.errors import MidstreamError
+from common.network.priority import stand_back
 from common.scalable import PictureLayers
 
 _MAX_WAITING = 16
@@ -31,7 +32,7 @@ class Synthesis:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._pool = ThreadPoolExecutor(1, "synthesis")
+        self._pool = ThreadPoolExecutor(1, "synthesis", initializer=stand_back)
         self._making: dict[str, asyncio.Future[bytes]] = {}
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
@@ -46,13 +47,13 @@ class Synthesis:
         """
         return await self._make(key, lambda: self._picture(bundle, name, layers, size, form))
 
-    async def again(self, key: str, data: bytes, pixels: int, form: str) -> bytes:
-        """A picture from an edge in another form. Raises BusyError, BitstreamError."""
-        return await self._make(key, lambda: encoded.again(data, pixels, form))
+    async def again(self, key: str, data: bytes, size: tuple[int, int], form: str) -> bytes:
+        """A picture of this width and height from an edge in another form. Raises BusyError, BitstreamError."""
+        return await self._make(key, lambda: encoded.again(data, size, form))
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End the thread when it is done with what it does."""
-        self._pool.shutdown(cancel_futures=True)
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     async def _make(self, key: str, make: Callable[[], bytes]) -> bytes:
         if key in self._remembered:

@@ -205,6 +205,15 @@ class Manifest(_Part):
             raise ValueError("expected names and prefixes of their own")
         return layers
 
+    @model_validator(mode="after")
+    def _layers_upon_latents(self) -> Self:
+        if self.layers and self.codec.get("name") != "latent":
+            raise ValueError(f"layers: expected codec 'latent' below them, got {self.codec.get('name')!r}")
+        names = [layer.name for layer in self.layers]
+        if names == ["full", "mask"]:
+            raise ValueError("layers: expected the kind of mask below that of full")
+        return self
+
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The ways to share the work that the files allow, by which side has which half; the first is the usual one."""

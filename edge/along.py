@@ -6,6 +6,7 @@ the first to be left out, before any frame is coded at a lower quality.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -33,8 +34,8 @@ class Along:
     """`encoded = await along.add(encoder, encoded, picture)`."""
 
     def __init__(self, enhancer: Enhancer, control: Control, spool: Spool) -> None:
-        self.link: Callable[[], Link] = Link
-        """What is known of the link."""
+        self.link: Callable[[], Link] = lambda: Link(down_s=math.inf)
+        """What is known of the link; that of an edge which was given no cloud never comes up."""
         self.max_payload: Callable[[], int] = lambda: 0
         """Bytes of the largest packet the cloud takes; 0 as long as that is unknown."""
         self._enhancer = enhancer
@@ -44,11 +45,11 @@ class Along:
 
     async def add(self, encoder: Encoder, encoded: Encoded, data: bytes) -> Encoded:
         """The frame with its pixels, or without them and the reason why."""
-        if why := self._against(encoder, encoded):
+        if why := self._against(encoder, encoded) or self._no_room(encoder):
             return encoded.without_pixels(why)
         try:
             async with asyncio.timeout(PATIENCE_S), self._enhancer.turn():
-                made = await self._enhancer.layers(unpack(encoded.container), data, LAYER)
+                return await self._coded(encoder, encoded, data)
         except TimeoutError:
             return encoded.without_pixels(f"shed: they took longer than {PATIENCE_S:.0f} s")
         except MidstreamError as e:
@@ -56,6 +57,12 @@ class Along:
         except Exception:
             log.exception("pixels were not coded by mistake")
             return encoded.without_pixels("failed: the edge made a mistake; its log says which")
+
+    async def _coded(self, encoder: Encoder, encoded: Encoded, data: bytes) -> Encoded:
+        """When it is this frame's turn, which ends with what it took of the link: the next one is asked after that."""
+        if why := self._no_room(encoder):  # again: those before it, and the time it waited, may have taken the room
+            return encoded.without_pixels(why)
+        made = await self._enhancer.layers(unpack(encoded.container), data, LAYER)
         whole = encoded.with_pixels([each.layer for each in made])
         if len(whole.container) > (most := self.max_payload() or USUAL_MAX_PAYLOAD):
             return encoded.without_pixels(f"shed: with them the frame has more than the {most} bytes the cloud takes")
@@ -63,16 +70,22 @@ class Along:
         return whole
 
     def _against(self, encoder: Encoder, encoded: Encoded) -> str:
-        """What speaks against coding pixels; empty if nothing does."""
+        """What speaks against coding pixels of this frame now; empty if nothing does."""
         if not encoder.layered:
             return "none: this bundle has no picture layers"
         if not encoded.layered:
             return f"none: frames of mode {encoded.point.mode} have no layers"
         if self._enhancer.full:
             return "shed: too many pictures are being coded"
+        return ""
+
+    def _no_room(self, encoder: Encoder) -> str:
+        """What speaks against more bytes on the link and in the spool; empty if nothing does."""
+        link, now = self.link(), time.monotonic()
+        if link.down_s > 0:
+            return "shed: the cloud cannot be reached, and the spool is for frames"
         if self._spool.stats.charged > self._spool.limits.max_bytes // 2:
             return "shed: frames the cloud has not taken fill half of the spool"
-        now = time.monotonic()
-        if not self._allowance.may(self._control.spare(self.link().rate, encoder, now), now):
+        if not self._allowance.may(self._control.spare(link.rate, encoder, now), now):
             return "shed: the link has no room for them beside the frames"
         return ""

@@ -9,9 +9,6 @@ coded with that, as long as the edge has it on disk.
 
 import asyncio
 import contextlib
-import os
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +22,13 @@ from common.bundle import Bundle
 from common.codec import Container, Layer
 from common.codec.container import Kind
 from common.errors import MidstreamError
+from common.network.priority import stand_back
 from common.scalable.pictures import MOST_PIXELS, Offered, PictureLayers
 from edge import picture
 from edge.meter import Meter
 
 PLACES = 8
 """Pictures that are coded or wait for it; each one more is refused."""
-NICENESS = 10
 
 Known = Mapping[tuple[int, int], bytes]
 """Enhancements of a frame that were coded before, by kind and quality."""
@@ -75,7 +72,7 @@ class Enhancer:
         self.waiting = 0
         """Pictures that are coded or wait for it."""
         self._turn = asyncio.Lock()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="enhance", initializer=_stand_back)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="enhance", initializer=stand_back)
         self._loaded: tuple[bytes, PictureLayers] | None = None
 
     def __repr__(self) -> str:
@@ -164,12 +161,3 @@ def _up_to(name: str, quality: int | None, layers: PictureLayers) -> list[Offere
                 raise RangeError(f"quality {quality} is none of layer {name}'s: {there}, or 0")
             return [below for below in layers.layers if below.kind <= offer.kind]
     raise NoLayerError(f"its codec has no layer {name!r}; it has {', '.join(offer.name for offer in layers.layers)}")
-
-
-def _stand_back() -> None:
-    """Let whatever else wants the processor have it. On Linux every thread has a niceness of its own, and those that
-    ONNX Runtime starts from here inherit it.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)

@@ -3,6 +3,7 @@ enhancement, coded now or before.
 
 An original is large and only read, an enhancement is small and takes time; so each kind has a bound of its own: one
 original in memory at a time, until it is on its way, and as many pictures waiting to be coded as enhance.py admits.
+Neither waits for the other.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from common.codec import Container, Kind, Layer, pack, unpack
 from common.errors import MidstreamError
 from common.wire import stream_pb2 as pb
 from edge.enhance import PLACES, BundleGoneError, BusyError, Enhancer, Made, NoLayerError, RangeError
-from edge.spool import Kept, Spool, SpoolError
+from edge.spool import Spool, SpoolError
 
 LANES = PLACES + 2
 """Requests that are answered at once: more than may wait for an enhancement, so that originals need not."""
@@ -59,13 +60,28 @@ class Layers:
             there = ", ".join(_NAMES)
             yield Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"no layer {request.layer[:64]!r}; there may be {there}")
             return
+        if (answer := await self._layer(request)) is not None:
+            yield answer
+            return
         async with self._original:
             kept = await self._spool.picture(request.frame_id)
-            if (answer := _at_hand(request, kept)) is not None:
-                yield answer
-                return
-        del kept  # while others' pictures are coded it need not be in memory
-        yield await self._coded(request)
+            gone = Answer(pb.LAYER_STATUS_GONE, kept.gone)
+            yield gone if kept.gone else Answer(pb.LAYER_STATUS_OK, "", kept.content_type, kept.data)
+
+    async def _layer(self, request: pb.LayerRequest) -> Answer | None:
+        """The answer, unless it is the picture as received."""
+        if request.layer == "original":
+            return None
+        kept = await self._spool.container(request.frame_id)
+        if kept.gone:
+            return Answer(pb.LAYER_STATUS_GONE, kept.gone)
+        if not kept.container:
+            refusal = f"the frame was not coded with a layer {request.layer!r}"
+            return None if request.layer == "full" else Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, refusal)
+        if request.layer == "base":
+            container = unpack(kept.container)
+            return _packed(container, _base(container))
+        return await self._coded(request)
 
     async def _coded(self, request: pb.LayerRequest) -> Answer:
         try:
@@ -95,20 +111,6 @@ class Layers:
             if each.new:
                 with contextlib.suppress(SpoolError):  # then it is coded again
                     await self._spool.keep_layer(frame_id, each.layer.kind, each.quality, each.layer.payload)
-
-
-def _at_hand(request: pb.LayerRequest, kept: Kept) -> Answer | None:
-    """The answer, if there is nothing to code for it."""
-    if kept.gone:
-        return Answer(pb.LAYER_STATUS_GONE, kept.gone)
-    if request.layer == "original" or (request.layer == "full" and not kept.container):
-        return Answer(pb.LAYER_STATUS_OK, "", kept.content_type, kept.data)
-    if not kept.container:
-        return Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"the frame was not coded with a layer {request.layer!r}")
-    if request.layer == "base":
-        container = unpack(kept.container)
-        return _packed(container, _base(container))
-    return None
 
 
 def _base(container: Container, wanted: bool = True) -> list[Layer]:

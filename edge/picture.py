@@ -18,7 +18,7 @@ from PIL import Image
 
 from common.errors import FrameError
 from common.geometry import Fit, Letterbox, letterbox_geometry
-from common.payload.picture import content_size, place, resize
+from common.payload.picture import content_size, place, resize, to_rgb
 
 MAX_SIDE = 65535
 """What the container has room for."""
@@ -191,16 +191,10 @@ def _decode_pillow(data: bytes, header: Header, size: tuple[int, int]) -> NDArra
         if image.size != (header.width, header.height):
             raise ValueError("its parts disagree about its size")
         image.load()
-        rgb = _eight_bits(image) if image.mode.startswith(("I", "F")) else image.convert("RGB")
+        rgb = to_rgb(image)
         if size[0] < rgb.width or size[1] < rgb.height:
             rgb = rgb.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
         return np.asarray(rgb)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey: Pillow would clip at 255 what has to be divided by 257."""
-    wide = np.asarray(image).astype(np.float32) / 257
-    return Image.fromarray(np.clip(wide + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

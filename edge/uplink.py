@@ -18,7 +18,7 @@ import structlog
 from common.types import Detection
 from common.wire import stream_pb2 as pb
 from common.wire import stream_pb2_grpc as rpc
-from edge.encode import base_only
+from edge.encode import SENT, base_only
 from edge.goodput import Goodput, Link
 from edge.layers import LANES, Layers
 from edge.link import backoff
@@ -31,9 +31,13 @@ AHEAD = 32
 """Frames read from the spool at once, unless they are large: then AHEAD_BYTES."""
 AHEAD_BYTES = 4 << 20
 LAYER_REQUESTS = 64
-"""Requests for layers waiting at most; one beyond is not answered: the cloud asks again after its timeout."""
+"""Requests for layers waiting at most; one beyond is told to ask again."""
+LAYER_REFUSALS = 1024
+"""How many that are told so may wait for the link; one beyond is not answered: the cloud gives up in time."""
 STEADY_SECONDS = 10.0
 """A stream that lived so long was a good one: the next waits as little as the first."""
+
+_BUSY = f"{LAYER_REQUESTS} requests for layers wait; ask again"
 
 log = structlog.get_logger(__name__)
 
@@ -169,6 +173,7 @@ class Uplink:
                 tasks.create_task(stream.send())
                 for _ in range(LANES):
                     tasks.create_task(stream.answer_layers())
+                tasks.create_task(stream.refuse_layers())
         finally:
             if self.state.up:
                 self.state.up, self.state.since = False, time.monotonic()
@@ -204,7 +209,7 @@ async def _welcome(call: grpc.aio.StreamStreamCall) -> pb.Welcome:
 
 
 class _Stream:
-    """One stream after its Welcome: three loops over one call."""
+    """One stream after its Welcome: loops that share one call."""
 
     def __init__(
         self,
@@ -231,6 +236,7 @@ class _Stream:
         self._returned = asyncio.Event()
         self._writing = asyncio.Lock()
         self._asked: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
+        self._refused: asyncio.Queue[str] = asyncio.Queue(LAYER_REFUSALS)
 
     # ---- up ---------------------------------------------------------------------------------------------------------
 
@@ -260,7 +266,7 @@ class _Stream:
             self._end(frame, "expired", "older than its max_age before it was sent")
             return
         if len(frame.payload) > self._state.max_payload:
-            frame = replace(frame, payload=base_only(frame.payload))
+            frame = self._reduced(frame)
         if len(frame.payload) > self._state.max_payload:
             self._end(frame, "failed", "larger than the cloud takes", f"{len(frame.payload)} bytes")
             return
@@ -270,6 +276,14 @@ class _Stream:
         self._goodput.sent(frame.seq, len(frame.payload), time.monotonic())
         await self._write(pb.IngestRequest(packet=self._packet(frame, now)))
         self._meter.sent(len(frame.payload))
+
+    def _reduced(self, frame: Pending) -> Pending:
+        """The frame without what its result does not need; the ledger must not go on saying that its pixels went."""
+        if frame.pixels == SENT:
+            most = self._state.max_payload
+            self._spool.left_out(frame.seq, f"shed: with them the frame has more than the {most} bytes the cloud takes")
+            self._meter.refused("pixels shed")
+        return replace(frame, payload=base_only(frame.payload))
 
     def _packet(self, frame: Pending, now: int) -> pb.Packet:
         durable = self._spool.durable_us(frame.seq)
@@ -377,6 +391,14 @@ class _Stream:
             self._asked.put_nowait(request)
             return
         self._meter.refused("layer requests")
+        with contextlib.suppress(asyncio.QueueFull):
+            self._refused.put_nowait(request.request_id)
+
+    async def refuse_layers(self) -> None:
+        """Tell whoever asked for more than can wait. A loop of its own: the one that reads must not wait to write."""
+        while True:
+            reply = pb.LayerReply(request_id=await self._refused.get(), status=pb.LAYER_STATUS_BUSY, detail=_BUSY)
+            await self._write(pb.IngestRequest(layer_reply=reply))
 
     async def answer_layers(self) -> None:
         """One of LANES that take requests and answer them between the frames."""

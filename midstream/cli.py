@@ -99,12 +99,15 @@ def send(
     camera: Annotated[str, typer.Option(help="Camera name the frames are filed under.")] = "default",
     wait: Annotated[float, typer.Option(help="Seconds to wait for each result; 0: do not.", min=0, max=30)] = 5.0,
     limit: Annotated[int, typer.Option(help="At most this many frames.", min=1)] = 1_000_000,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Send each frame's pixels along, where there is room.")
+    ] = False,
 ) -> None:
     """Send pictures or a video to an edge."""
     with part("demo"):
         from midstream import send as it
 
-        raise typer.Exit(it.run(path, edge, camera, wait, limit))
+        raise typer.Exit(it.run(path, edge, camera, wait, limit, pixels))
 
 
 @app.command()

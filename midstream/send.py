@@ -17,25 +17,29 @@ PATIENCE_S = 30.0
 """How long an edge may answer 429 or 503 before a frame is given up."""
 
 
-def run(path: str, edge: str, camera: str, wait: float, limit: int) -> int:
-    """Send the frames in order; exit status 1 if the edge refused one."""
+def run(path: str, edge: str, camera: str, wait: float, limit: int, pixels: bool = False) -> int:
+    """Send the frames in order, with their pixels if told to; exit status 1 if the edge refused one."""
     refused = 0
     with httpx.Client(base_url=edge, timeout=60) as client:
         for i, frame in enumerate(frames.read(Path(path), camera)):
             if i >= limit:
                 break
-            answer = post(client, frame, wait)
+            answer = post(client, frame, wait, pixels=pixels)
             refused += answer.is_error
             console.print(f"{escape(frame.name):28} {_sentence(answer)}")
     return 1 if refused else 0
 
 
-def post(client: httpx.Client, frame: frames.SourceFrame, wait: float = 0, key: str | None = None) -> httpx.Response:
+def post(
+    client: httpx.Client, frame: frames.SourceFrame, wait: float = 0, key: str | None = None, pixels: bool = False
+) -> httpx.Response:
     """POST one frame, waiting as the edge asks while it is busy. Raises MidstreamError if nobody answers."""
     headers = {"Content-Type": frame.content_type, "X-Camera-Id": frame.camera}
     if key:
         headers["Idempotency-Key"] = key
     params = {"wait": f"{wait:g}s"} if wait else {}
+    if pixels:
+        params["pixels"] = "full"
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -60,6 +64,8 @@ def _sentence(answer: httpx.Response) -> str:
     if answer.is_error:
         return f"[red]{answer.status_code}[/] " + escape(f"{body.get('title', '')}: {body.get('detail', '')}")
     size = f"{body['bytes']['coded']:,} of {body['bytes']['source']:,} bytes"
+    if "pixels" in body:
+        size += f"  pixels {escape(body['pixels'])}"
     if answer.status_code == 200:
         return f"{size}  {describe(body['detections'])}"
     return f"{size}  accepted as {body['id']}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.networks import shipped
 from bench.settings import data_root
@@ -56,6 +56,10 @@ class Outputs:
     def __init__(self, back: TorchBack) -> None:
         self.back = back
 
+    def to(self, device: torch.device) -> "Outputs":
+        """The same on this device: a back half that is a module is moved there, one that is none stays."""
+        return Outputs(self.back.to(device)) if isinstance(self.back, nn.Module) else self
+
     def __call__(self, decoded: Tensor, features: Tensor) -> Tensor:
         """Return the distance of each frame [N]."""
         with torch.no_grad():
@@ -74,6 +78,10 @@ class Distance:
     outputs: Outputs
     basis: Tensor
     """[P, C*16]: an error of the features in the metric of the outputs, in units of the latent."""
+
+    def to(self, device: torch.device) -> "Distance":
+        """The same on this device."""
+        return Distance(self.outputs.to(device), self.basis.to(device))
 
     def parts(self, decoded: Decoded, features: Tensor, steps: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Thousands of bits and the weighted distances, means over the frames."""
@@ -97,6 +105,10 @@ class BaseTask:
         weights = np.array([0.0 if s in EXCLUDED else shares.get(s, 0.4) for s in pool.sources])
         self.weights = weights / weights.sum()
 
+    def to(self, device: torch.device) -> None:
+        """The loss is computed there from now on."""
+        self.distance = self.distance.to(device)
+
     def batch(self, step: int, progress: float) -> Any:
         """Features, masks and qualities of a few frames."""
         rng = np.random.default_rng((self.seed, step))
@@ -107,8 +119,7 @@ class BaseTask:
 
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Thousands of bits and the weighted distances, means over the frames."""
-        device = next(self.model.parameters()).device
-        features, mask, quality = (part.to(device) for part in batch)
+        features, mask, quality = batch
         features = features.to(memory_format=torch.channels_last)
         steps = step_of(quality)
         decoded = self.model(features, steps, mask)

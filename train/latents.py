@@ -106,9 +106,14 @@ class Model:
 
     @classmethod
     def of(cls, latent: Latent, rates: Rates, examples: Sequence[Example], context_units: float = 1.0) -> "Model":
-        """The latent in integers; its activations' reach is taken from examples, `context` in 1/context_units."""
+        """The latent in integers; its activations' reach is taken from examples, `context` in 1/context_units.
+
+        Says so if values of their z lie beyond what may enter the hyper-decoder.
+        """
         channels, width = len(latent.spread), latent.decoder.layers[0].out_channels
-        chain = Chain.of(latent.decoder.layers, [hyper(latent, each.y)[None] for each in examples])
+        entering = [hyper(latent, each.y)[None] for each in examples]
+        _tell_clipped(entering)
+        chain = Chain.of(latent.decoder.layers, entering)
         known = np.full(latent.decoder.head.in_channels, context_units)
         known[:width] = chain.units
         wanted = np.repeat([MEAN_UNITS, SCALE_UNITS], channels)
@@ -257,6 +262,15 @@ def integer_bits(model: Model, example: Example, quality: int) -> float:
     v = rate.straight((example.y.double() - mean) / model.rates.step(quality))
     width = torch.from_numpy(scales())[index].clamp_min(rate.LEAST_SCALE)
     return float(example.coded(rate.normal_bits(v, width)).sum())
+
+
+def _tell_clipped(entering: Sequence[Tensor]) -> None:
+    """Print a sentence if z reaches further than integers do: the decoder is then told less than in training."""
+    reach = INPUT_LIMIT / INPUT_UNITS
+    beyond = sum(int((z.abs() > reach).sum()) for z in entering)
+    if beyond:
+        largest, count = max(float(z.abs().max()) for z in entering), sum(z.numel() for z in entering)
+        print(f"z is clipped at {reach:.1f}: {beyond} of {count} values lie beyond, up to {largest:.1f}", flush=True)
 
 
 def _absolute(latent: Latent) -> nn.Conv2d:

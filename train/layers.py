@@ -19,7 +19,7 @@ from train.loop import Plan, Run, fit
 from train.nets.picture import STRIDE
 from train.nets.scalable import Family, Scalable
 from train.pixels import FINEST, step_of
-from train.warm import warm
+from train.warm import checkpoint, warm
 
 LEAST, MOST = 0.0018, FINEST
 """Lambdas of the picture."""
@@ -49,6 +49,10 @@ class LayersTask:
         self.crops, self.cuts, self.taken, self.model, self.distance = crops, cuts, taken, model, distance
         self.size, self.seed, self.weights, self.qualities, self.lambdas = batch, seed, weights, qualities, lambdas
 
+    def to(self, device: torch.device) -> None:
+        """The loss is computed there from now on."""
+        self.distance = self.distance.to(device)
+
     def batch(self, step: int, progress: float) -> Any:
         """Crops, the features and views of their photos, places, base qualities, one lambda."""
         rng = np.random.default_rng((self.seed, step))
@@ -76,19 +80,17 @@ class LayersTask:
 
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Thousands of bits of a frame's base and of a crop, and what their errors are worth in such."""
-        device = next(self.model.parameters()).device
-        crops, features, mask, views, places, quality, chosen = (
-            part.to(device) if isinstance(part, Tensor) else part for part in batch
-        )
+        crops, features, mask, views, places, quality, chosen = batch
         x = crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
         features = features.to(memory_format=torch.channels_last)
         steps = base_layer.step_of(quality)
         base = self.model.base(features, steps, mask, told=self.model.family.shared)
         parts = self.distance.parts(base, features, steps, mask)
         parts = {name: part * (1 if name == "bits" else self.weights.features) for name, part in parts.items()}
-        shown = self.model.preview(base.context)
+        shared = self.model.family.shared
+        shown = self.model.preview(base.features if shared else base.features.detach(), base.context)
         parts["preview"] = self.weights.preview * 100 * (shown - views).square().mean()
-        picture_step = torch.full((len(x),), step_of(chosen), device=device)
+        picture_step = torch.full((len(x),), step_of(chosen), device=x.device)
         found, bits = self.model.picture_of(x, picture_step, base, base, places)
         error = (found - x).square().mean() * 255**2
         parts["picture_bits"] = bits.mean() / 1000
@@ -96,8 +98,11 @@ class LayersTask:
         return parts
 
 
-KNOWING = ("base.analysis", "base.latent", "base.transform.e", "base.transform.f", "base.transform.l", "picture.")
-"""What comes from other runs."""
+KNOWING = (
+    "base.analysis.", "base.latent.", "picture.",
+    *(f"base.transform.{part}." for part in ("enter", "full", "leave", "linear")),
+)  # fmt: skip
+"""What comes from other runs: of the transform, all but `tell`."""
 PLAN: dict[str, Any] = {"rate": 5e-4, "decay": 1e-4, "warmup": 50, "clip": 30.0, "ema": 0.997, "cool": 0.8}
 
 
@@ -105,13 +110,19 @@ def train_layers(
     out: Path, steps: int, resume: bool, threads: int | None, *, seed: int = 3, batch: int = 4,
     weights: Weights = Weights(), beside: Path | None = None, **family: bool,
 ) -> Run:  # fmt: skip
-    """Train a family into `out`, from the recipes `features` and `variable` in `beside`, or beside it."""
+    """Train a family into `out`, from the recipes `features` and `variable` in `beside`, or beside it.
+
+    Raises MidstreamError naming the recipe that is missing.
+    """
     torch.manual_seed(seed)
     runs = beside or out.parent
+    features, variable = (checkpoint(runs, recipe) for recipe in ("features", "variable"))
     stand = base_layer.stand(runs / "cache")
     model = Scalable(Family(stand.bundle.manifest.cut.shapes[0], **family))
-    warm(model.base, runs / "features" / "checkpoint.pt")
-    warm(model.picture, runs / "variable" / "checkpoint.pt")
+    warm(model.base, features)
+    warm(model.picture, variable)
+    model.preview.mean.copy_(model.base.analysis.mean)
+    model.preview.size.copy_(model.base.analysis.size)
     pool = crops(data_root(), runs / "cache")
     task = LayersTask(pool, stand.pool, stand.bundle.manifest.input, model, stand.distance, batch, seed, weights)
     return fit(task, Plan(steps, threads=threads, gentle=KNOWING, **PLAN), out, resume)

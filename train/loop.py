@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common.errors import MidstreamError
 from train import descent
 
 GENTLY = 0.1
@@ -46,6 +47,14 @@ class ManyTask(Protocol):
 
     def losses(self, batch: Any, step: int, progress: float) -> Iterator[dict[str, Tensor]]:
         """Yield the parts of each objective in turn; the graph of one is used before the next is asked for."""
+
+
+@runtime_checkable
+class PlacedTask(Protocol):
+    """A `Task` with tensors or networks of its own beside the model, which must be where the model is."""
+
+    def to(self, device: torch.device) -> None:
+        """Move them there; called once, before the first step."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class Plan:
 
 
 class NotFiniteError(RuntimeError):
-    """The loss became infinite or not a number; the message names the parts."""
+    """The loss, or its gradient, became infinite or not a number; the message names the parts of the loss."""
 
 
 class Run:
@@ -84,6 +93,8 @@ class Run:
         self.task, self.plan, self.step = task, plan, 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = task.model.to(self.device, memory_format=torch.channels_last)
+        if isinstance(task, PlacedTask):
+            task.to(self.device)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = torch.optim.AdamW(_groups(self.model, plan), lr=plan.rate, fused=True)
 
@@ -95,12 +106,15 @@ class Run:
             group["lr"] = rate * group["share"]
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
+        batch = moved(batch, self.device)
         values = self._descend_together(batch) if isinstance(self.task, ManyTask) else self._descend(batch)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), plan.clip).item()
+        if not math.isfinite(norm):  # a step along it would spoil the weights, and with them the checkpoint
+            raise NotFiniteError(f"the gradient of step {self.step} is not finite: {values}")
         self.optimiser.step()
         self._average()
         self.step += 1
-        return {**values, "norm": norm.item(), "rate": rate}
+        return {**values, "norm": norm, "rate": rate}
 
     def _descend(self, batch: Any) -> dict[str, float]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.plan.bf16):
@@ -155,12 +169,18 @@ class Run:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint of the same model."""
+        """Continue from a checkpoint of the same model and plan. Raises MidstreamError if it is of another."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        shares = [group["share"] for group in self.optimiser.param_groups]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = state["step"]
+        except (KeyError, RuntimeError, ValueError) as e:
+            raise MidstreamError(f"{path} is of another model or plan; train anew, without --resume: {e}") from e
+        for group, share in zip(self.optimiser.param_groups, shares, strict=True):
+            group["share"] = share  # the plan's: loading put the checkpoint's in its place, or none
 
 
 def fit(task: Task, plan: Plan, out: Path, resume: bool = False) -> Run:
@@ -192,6 +212,13 @@ def fit(task: Task, plan: Plan, out: Path, resume: bool = False) -> Run:
     return run
 
 
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on the device, those in tuples and lists too; what else there is stays as it is."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    return tuple(moved(part, device) for part in batch) if isinstance(batch, tuple | list) else batch
+
+
 def _stop_on_signal() -> threading.Event:
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
@@ -201,6 +228,9 @@ def _stop_on_signal() -> threading.Event:
 
 
 def _groups(model: nn.Module, plan: Plan) -> list[dict]:
+    names = [name for name, _ in model.named_parameters()]
+    if unknown := [each for each in plan.gentle if not any(name.startswith(each) for name in names)]:
+        raise ValueError(f"gentle: the model has no parameters named {unknown[0]}...")
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         decay = plan.decay if parameter.ndim > 1 else 0.0

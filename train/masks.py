@@ -71,7 +71,7 @@ class MaskTask:
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Cross entropy."""
         features, labels = batch
-        weights = torch.tensor(WEIGHTS)
+        weights = torch.tensor(WEIGHTS, device=features.device)
         return {"entropy": F.cross_entropy(self.model(features), labels, weights, ignore_index=UNKNOWN)}
 
 

@@ -15,14 +15,14 @@ from train.crops import SIZE, crops
 from train.layers import LayersTask
 from train.loop import Plan, Run, fit
 from train.masks import Masks, masks
-from train.nets.features import PATCH, Start, start
+from train.nets.features import CONTEXT, PATCH, Start, start
 from train.nets.scalable import Family, MaskHead, Scalable
 from train.pixels import step_of
-from train.warm import warm
+from train.warm import checkpoint, warm
 
 UNIT = 352
 QUALITIES = (160, 352)
-BASE_QUALITY = (192, 288)
+BASE_QUALITY = (112, 352)
 LINEAR = 0.05
 COUNTED = 256
 """Photos that the start is computed from."""
@@ -49,7 +49,7 @@ class MiddleTask:
         model = self.model
         assert model.middle is not None and model.head is not None
         with torch.no_grad():
-            base = model.base(features, self._base_step(len(features), step), mask)
+            base = model.base(features, self._base_step(features, step), mask)
             wanted = model.head(features).softmax(1)
         steps = base_layer.step_of(quality)
         found = model.middle(features, steps, mask, base.features)
@@ -64,9 +64,11 @@ class MiddleTask:
         }
         return parts | self._picture(above, step)
 
-    def _base_step(self, count: int, step: int) -> Tensor:
+    def _base_step(self, features: Tensor, step: int) -> Tensor:
+        """Of each frame, at a quality drawn at random."""
         rng = np.random.default_rng((self.layers.seed, step, 2))
-        return base_layer.step_of(torch.from_numpy(rng.uniform(*BASE_QUALITY, count).astype(np.float32)))
+        quality = rng.uniform(*BASE_QUALITY, len(features)).astype(np.float32)
+        return base_layer.step_of(torch.as_tensor(quality, device=features.device))
 
     def _picture(self, batch: Any, step: int) -> dict[str, Tensor]:
         crop, features, mask, _, places, quality, chosen = batch
@@ -74,9 +76,12 @@ class MiddleTask:
         assert model.middle is not None
         with torch.no_grad():
             base = model.base(features, base_layer.step_of(quality), mask)
-        under = model.middle(features, base_layer.step_of(quality), mask, base.features, told=False)
+        # Whatever is asked of masks: the picture must know what it is told at every quality of either.
+        shuffled = base_layer.step_of(quality.roll(1).clamp(*QUALITIES))
+        under = model.middle(features, shuffled, mask, base.features, told=False)
         x = crop.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
-        found, bits = model.picture_of(x, torch.full((len(x),), step_of(chosen)), under, base, places)
+        picture_step = torch.full((len(x),), step_of(chosen), device=x.device)
+        found, bits = model.picture_of(x, picture_step, under, base, places)
         error = (found - x).square().mean() * 255**2
         return {"picture_bits": bits.mean() / 1000, "picture": chosen * error * SIZE**2 / 1000}
 
@@ -131,13 +136,20 @@ PLAN: dict[str, Any] = {"rate": 5e-4, "decay": 1e-4, "warmup": 50, "clip": 30.0,
 
 
 def train_middle(out: Path, steps: int, resume: bool, threads: int | None, seed: int = 5) -> Run:
-    """Train into `out`, from the weights of the recipes `finish` (scalable2) and `masks` beside it."""
+    """Train into `out`, from the weights of the recipes `finish` (scalable2) and `masks` beside it.
+
+    Raises MidstreamError naming the recipe that is missing.
+    """
     torch.manual_seed(seed)
+    two_layers, head = checkpoint(out.parent, "finish", "scalable2"), checkpoint(out.parent, "masks")
     at = base_layer.stand(out.parent / "cache")
     model = Scalable(Family(at.bundle.manifest.cut.shapes[0], middle=True))
-    warm(model, out.parent / "finish" / "scalable2" / "checkpoint.pt")
+    warm(model, two_layers)
     assert model.head is not None
-    warm(model.head, out.parent / "masks" / "checkpoint.pt")
+    warm(model.head, head)
+    with torch.no_grad():  # what the base layer told the picture means nothing of what the middle layer will tell it
+        model.picture.analysis.leave.weight[:, -CONTEXT:] = 0
+        model.picture.synthesis.enter[0].weight[:, -CONTEXT:] = 0
     known = masks(data_root(), at.bundle.manifest.input)
     unit_error = begin(model, at, known)
     for part in (model.base, model.head, model.preview):

@@ -50,10 +50,9 @@ class PixelTask:
 
     def parts(self, batch: Any, weight: float) -> dict[str, Tensor]:
         """The loss at one lambda."""
-        device = next(self.model.parameters()).device
-        x = batch.to(device).permute(0, 3, 1, 2).float().div(255)
+        x = batch.permute(0, 3, 1, 2).float().div(255)
         x = x.to(memory_format=torch.channels_last)
-        found, bits = self.model(x, torch.full((len(x),), step_of(weight), device=device))
+        found, bits = self.model(x, torch.full((len(x),), step_of(weight), device=x.device))
         pixels = x.shape[2] * x.shape[3]
         error = (found - x).square().mean() * 255**2
         return {"bits": bits.mean() / pixels, "error": weight * error}

@@ -4,6 +4,7 @@ python -m train.trial runs/picture/checkpoint.pt --images ../shared/data/kodak -
 """
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from bench.coco import photos
+from bench.settings import data_root
 from common.codec.latent import Cells, LatentCoder
 from train import latents
+from train.crops import SHARES, SIZE
 from train.latents import Example, Model, Rates
 from train.nets.scalable import PictureLayer
 
@@ -24,8 +27,7 @@ WHOLE = 64
 """Pixels of a cell of z, each way."""
 UNIT = 512
 PREFIX = "full"
-SHARES = {"bsds": 12, "coco_train": 10, "imagenet": 4, "pennfudan": 4, "street": 3, "pets": 2}
-"""How likely a photo of each folder is to be counted on, as in `train.crops`."""
+LISTING = "instances_train.json"
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ def whole(picture: NDArray[np.uint8]) -> Tensor:
 
 
 def training(count: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """Training photos [H,W,3] of the sources that crops come from."""
-    found = [p for p in photos(listing="instances_train.json") if min(p.width, p.height) >= 256]
-    weights = np.array([SHARES.get(p.path.parent.name, 0.0) for p in found])
+    """Training photos [H,W,3] that crops come from, each as likely as its crops are many."""
+    listing = data_root() / LISTING
+    sources = {listing.parent / i["file_name"]: i["source"] for i in json.loads(listing.read_text())["images"]}
+    found = [p for p in photos(listing=LISTING) if min(p.width, p.height) >= SIZE]
+    weights = np.array([float(SHARES.get(sources[p.path], 0)) for p in found])
     for i in np.random.default_rng(seed).choice(len(found), count, replace=False, p=weights / weights.sum()):
         yield found[i].picture()
 

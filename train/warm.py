@@ -5,6 +5,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bench.settings import MissingDataError
+
+
+def checkpoint(runs: Path, recipe: str, part: str = "") -> Path:
+    """What a recipe left in its folder in `runs`. Raises MidstreamError saying what to train if there is nothing."""
+    path = runs / recipe / part / "checkpoint.pt"
+    if not path.is_file():
+        raise MissingDataError(f"there is no {path}: `midstream train {recipe} --out {runs / recipe}` makes it")
+    return path
+
 
 def warm(model: nn.Module, checkpoint: Path, prefix: str = "") -> list[str]:
     """Load a run's averaged weights into `model`, those below `prefix` only; return the names of what is new.

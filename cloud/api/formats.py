@@ -12,15 +12,19 @@ DRAWING = ("png", "webp", "jpeg")
 
 
 def choose(named: str | None, accept: str | None, preferred: Sequence[str]) -> str:
-    """A key of MEDIA_TYPES. Raises Problem 406 that lists them all."""
+    """One of the preferred. Raises Problem 406 that lists them all."""
     if named is not None:
         if named not in MEDIA_TYPES:
-            raise not_acceptable(f"There is no format {named[:32]!r}")
+            raise not_acceptable(f"There is no format {named[:32]!r}", preferred)
+        if named not in preferred:
+            raise not_acceptable(f"The picture has too many pixels for format {named}", preferred)
         return named
+    if not preferred:
+        raise not_acceptable("The picture has too many pixels to be made over", preferred)
     # The first of the best: max takes the first of equals.
     best = max(preferred, key=lambda form: admitted(accept, MEDIA_TYPES[form]))
     if not admitted(accept, MEDIA_TYPES[best]):
-        raise not_acceptable(f"Accept admits none: {str(accept)[:200]!r}")
+        raise not_acceptable(f"Accept admits none: {str(accept)[:200]!r}", preferred)
     return best
 
 
@@ -37,9 +41,11 @@ def admitted(accept: str | None, media_type: str) -> float:
     return wanted
 
 
-def not_acceptable(why: str) -> Problem:
-    """406."""
-    return Problem(406, "format-not-supported", f"{why}; there are {', '.join(MEDIA_TYPES)}.", formats=[*MEDIA_TYPES])
+def not_acceptable(why: str, preferred: Sequence[str]) -> Problem:
+    """406 that says which forms there are instead."""
+    forms = [form for form in MEDIA_TYPES if form in preferred]
+    there = f"there are {', '.join(forms)}" if forms else "there is only the original, in the form it came in"
+    return Problem(406, "format-not-supported", f"{why}; {there}.", formats=forms)
 
 
 def _weight(parameters: list[str]) -> float:

@@ -9,7 +9,7 @@ from cloud.api import formats
 from cloud.api.problems import Problem, unavailable
 from cloud.api.query import KNOWN_ONLY
 from cloud.api.results import find, json_response
-from cloud.encoded import MEDIA_TYPES
+from cloud.encoded import MEDIA_TYPES, fitting
 from cloud.frame import Original
 from cloud.layers import Asked, Unavailable
 from cloud.offers import BASE, MASK, NAMES
@@ -56,12 +56,16 @@ def router(store: Store, pixels: Pixels) -> APIRouter:
         responses={
             200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}},
             202: {"description": "the edge has been asked; come again"},
+            304: {"description": "it is still what If-None-Match names"},
             404: {"description": "no such frame, or the frame has no such layer"},
-            406: {"description": "none of the formats that are asked for"},
+            406: {"description": "none of the formats that are asked for, or the picture is too large for them"},
             409: {"description": "the frame's bundle is not here, or the edge used another"},
             410: {"description": "the edge does not have it any more"},
-            422: {"description": "what the edge sent is damaged; it may be asked for again"},
-            503: {"description": "the edge is not connected"},
+            422: {
+                "description": "a parameter is invalid, or what the edge sent is damaged: that may be asked for again"
+            },
+            502: {"description": "the edge failed to code the layer; it may be asked again"},
+            503: {"description": "the edge is not connected, or too many pictures are being made; come again"},
         },
     )
     async def image(
@@ -86,7 +90,8 @@ def router(store: Store, pixels: Pixels) -> APIRouter:
         offer = pixels.offer(row, layer, quality)
         if isinstance(offer, Refusal):
             raise _refused(offer)
-        form = _form(offer.name, format, accept)
+        # Of an original nobody knows yet what it came in: that needs no making over.
+        form = _form(offer.name, format, accept, fitting(row.width, row.height) if offer.kinds else tuple(MEDIA_TYPES))
         ready = await pixels.look(row, layer, quality)
         if isinstance(ready, Asked):
             return _pending(row.edge)
@@ -94,22 +99,25 @@ def router(store: Store, pixels: Pixels) -> APIRouter:
             raise unavailable("edge-unavailable", f"Cannot fetch it now: {ready.reason}.", _OFFLINE_RETRY_SECONDS)
         if isinstance(ready, Refusal):
             raise _refused(ready, f"Layer {offer.name} of frame {row.id}: ")
-        return await _shown(pixels, row, ready, _native(ready, format, accept) or form, if_none_match)
+        if isinstance(ready.made_of, Original):
+            native = _native(ready.made_of, format, accept)
+            form = native or _form(offer.name, format, accept, fitting(row.width, row.height))
+        return await _shown(pixels, row, ready, form, if_none_match)
 
     return routes
 
 
-def _form(name: str, named: str | None, accept: str | None) -> str:
-    return formats.choose(named, accept, formats.DRAWING if name == MASK else formats.PHOTO)
+def _form(name: str, named: str | None, accept: str | None, possible: tuple[str, ...]) -> str:
+    preferred = formats.DRAWING if name == MASK else formats.PHOTO
+    return formats.choose(named, accept, [form for form in preferred if form in possible])
 
 
-def _native(ready: Ready, named: str | None, accept: str | None) -> str | None:
+def _native(original: Original, named: str | None, accept: str | None) -> str | None:
     """The form of an original that may be sent as it is."""
-    if named is not None or not isinstance(ready.made_of, Original):
-        return None
-    if not formats.admitted(accept, ready.made_of.content_type):
-        return None
-    return next((form for form, media_type in MEDIA_TYPES.items() if media_type == ready.made_of.content_type), None)
+    form = next((form for form, media_type in MEDIA_TYPES.items() if media_type == original.content_type), None)
+    if named is None:
+        return form if formats.admitted(accept, original.content_type) else None
+    return form if form == named else None
 
 
 async def _shown(pixels: Pixels, row: Record, ready: Ready, form: str, if_none_match: str | None) -> Response:

@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from cloud.store import StoreError
 from common import problems
+
+log = structlog.get_logger()
+
+_RETRY_SECONDS = 5
 
 # What the framework raises by itself, by status.
 _KNOWN = {
@@ -52,6 +58,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(StoreError, _no_database)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -79,7 +86,13 @@ async def _validation(_: Request, error: Exception) -> JSONResponse:
     return _answer(Problem(422, "invalid-request", said, errors=jsonable_encoder(shown)))
 
 
+async def _no_database(_: Request, error: Exception) -> JSONResponse:
+    log.warning("a request failed for the database", reason=str(error))
+    detail = "The database does not do what it is asked; the cloud's log says why. Try again."
+    return _answer(unavailable("database-unavailable", detail, _RETRY_SECONDS))
+
+
 async def _bug(_: Request, error: Exception) -> JSONResponse:
     # The traceback goes to the log (the server re-raises it there), never to the client.
-    detail = f"This is a bug or a lost database ({type(error).__name__}); the cloud's log has the traceback."
+    detail = f"This is a bug ({type(error).__name__}); the cloud's log has the traceback."
     return _answer(Problem(500, "internal", detail))

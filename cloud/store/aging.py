@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from cloud.store import layers as layer_rows
 from cloud.store.record import Record
 from cloud.store.tables import aged, found, layers, pictures, results
 
@@ -29,8 +30,12 @@ def upsert(insert: Any) -> Any:
     return insert.on_conflict_do_update(index_elements=["edge", "epoch"], set_={"seq": higher})
 
 
-async def remove(writer: AsyncConnection, note: Any, before_us: int, below: int, limit: int) -> list[Record]:
-    """Delete at most `limit` results stored before that time, with numbers below `below`; what was deleted."""
+async def remove(
+    writer: AsyncConnection, note: Any, before_us: int, below: int, limit: int
+) -> tuple[list[Record], int]:
+    """Delete at most `limit` results stored before that time, with numbers below `below`; what was deleted, and how
+    many bytes of layers with it.
+    """
     # By number, which is indexed; the time of storing rises with it.
     oldest = select(results).where(results.c.number < below).order_by(results.c.number).limit(limit)
     rows = []
@@ -39,15 +44,17 @@ async def remove(writer: AsyncConnection, note: Any, before_us: int, below: int,
             break
         rows.append(Record(*row))
     if not rows:
-        return []
+        return [], 0
     last = rows[-1].number
     labels = {d["label"] for row in rows for d in row.found()}  # the index of `found` begins with the label
     await writer.execute(delete(found).where(found.c.label.in_(labels), found.c.number <= last))
+    frames = [row.id for row in rows]
+    freed = await layer_rows.held(writer, layers.c.frame.in_(frames))
     for pixels in (pictures, layers):
-        await writer.execute(delete(pixels).where(pixels.c.frame.in_([row.id for row in rows])))
+        await writer.execute(delete(pixels).where(pixels.c.frame.in_(frames)))
     await writer.execute(delete(results).where(results.c.number <= last))
     await writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
-    return rows
+    return rows, freed
 
 
 def highest(rows: list[Record]) -> dict[Epoch, int]:

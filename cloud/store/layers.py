@@ -1,22 +1,34 @@
-"""Coded layers of recent frames. The oldest give way, to `max_bytes`; which those are, one index says."""
+"""Coded layers of recent frames. The oldest give way, to `max_bytes`; which those are, one index says.
+
+Layers of one frame have one age, that of the newest, and go from the top: an enhancement without those it builds on
+would only take room.
+"""
 
 import time
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.frame import Result
 from cloud.offers import coded_layers
 from cloud.store.tables import layers
 from common.codec import Layer
+from common.codec.container import Kind
 
 _PAGE = 256
 _ROOM = 64
 """One part in so many of all the room is freed at once, so that not every batch has to free some."""
 
 Row = dict[str, Any]
+
+
+class Freed(NamedTuple):
+    """What was deleted."""
+
+    number: int
+    size: int
 
 
 def upsert(insert: Any) -> Any:
@@ -39,9 +51,9 @@ def rows_of(results: Iterable[Result]) -> list[Row]:
     return [row for result in results for row in rows(result.frame.id, coded_layers(result))]
 
 
-async def held(connection: AsyncConnection) -> int:
-    """Bytes of all of them."""
-    query = select(func.coalesce(func.sum(layers.c.size), 0))
+async def held(connection: AsyncConnection, *of: ColumnElement[bool]) -> int:
+    """Bytes of those of which this holds; without, of all of them."""
+    query = select(func.coalesce(func.sum(layers.c.size), 0)).where(*of)
     return int((await connection.execute(query)).scalar_one())
 
 
@@ -56,44 +68,53 @@ async def shed(writer: AsyncConnection, excess: int, max_bytes: int) -> int:
     """Delete the oldest, a little more than `excess` bytes of them; how many bytes."""
     wanted, freed = excess + max_bytes // _ROOM, 0
     while excess > 0 and freed < wanted:
-        done = await _delete_oldest(writer, wanted - freed)
-        if not done:
+        done = await _delete_oldest(writer, _PAGE, enough=wanted - freed)
+        if not done.number:
             break
-        freed += done
+        freed += done.size
     return freed
 
 
-async def _delete_oldest(writer: AsyncConnection, wanted: int) -> int:
-    """Delete at most a page of the oldest, no more than it takes; how many bytes."""
+async def has_above(writer: AsyncConnection, frame: str, kind: int) -> bool:
+    """Whether there are layers of a frame that may have been coded upon this one."""
     c = layers.c
-    freed = 0
-    gone = []
-    for frame, kind, size in await writer.execute(select(c.frame, c.kind, c.size).order_by(c.kept_us).limit(_PAGE)):
+    return (await writer.execute(select(c.kind).where(c.frame == frame, c.kind > kind).limit(1))).first() is not None
+
+
+async def join(writer: AsyncConnection, frame: str, kind: int, kept_us: int) -> bool:
+    """Make those of a frame below this kind as new as what comes with it; whether there is a base layer among them."""
+    c = layers.c
+    there = (await writer.execute(select(c.kind).where(c.frame == frame, c.kind < kind))).scalars().all()
+    await writer.execute(update(layers).where(c.frame == frame, c.kind.in_(there)).values(kept_us=kept_us))
+    return Kind.BASE in there
+
+
+async def drop(writer: AsyncConnection, frame: str, kind: int) -> Freed:
+    """Delete those of a frame of this kind and above: they build on it."""
+    these = layers.c.frame == frame, layers.c.kind >= kind
+    size = await held(writer, *these)
+    return Freed(int((await writer.execute(delete(layers).where(*these))).rowcount), size)
+
+
+async def delete_older(writer: AsyncConnection, before_us: int, limit: int) -> Freed:
+    """Delete at most `limit` of those kept before that time."""
+    return await _delete_oldest(writer, limit, before_us=before_us)
+
+
+async def _delete_oldest(
+    writer: AsyncConnection, limit: int, *, enough: int | None = None, before_us: int | None = None
+) -> Freed:
+    """Delete at most so many of the oldest, no more than it takes to free `enough` bytes."""
+    c = layers.c
+    oldest = select(c.frame, c.kind, c.size).order_by(c.kept_us, c.kind.desc()).limit(limit)
+    if before_us is not None:
+        oldest = oldest.where(c.kept_us < before_us)
+    freed, gone = 0, []
+    for frame, kind, size in await writer.execute(oldest):
         gone.append((frame, kind))
         freed += size
-        if freed >= wanted:
+        if enough is not None and freed >= enough:
             break
     if gone:
         await writer.execute(delete(layers).where(tuple_(c.frame, c.kind).in_(gone)))
-    return freed
-
-
-async def drop(writer: AsyncConnection, frame: str, kinds: Collection[int]) -> int:
-    """Delete those of a frame; how many."""
-    c = layers.c
-    return int((await writer.execute(delete(layers).where(c.frame == frame, c.kind.in_(kinds)))).rowcount)
-
-
-async def drop_above(writer: AsyncConnection, frame: str, kind: int) -> None:
-    """Delete those of a frame above this kind."""
-    await writer.execute(delete(layers).where(layers.c.frame == frame, layers.c.kind > kind))
-
-
-async def delete_older(writer: AsyncConnection, before_us: int, limit: int) -> int:
-    """Delete at most `limit` of those kept before that time; how many."""
-    c = layers.c
-    old = select(c.frame, c.kind).where(c.kept_us < before_us).order_by(c.kept_us).limit(limit)
-    gone = [tuple(row) for row in await writer.execute(old)]
-    if gone:
-        await writer.execute(delete(layers).where(tuple_(c.frame, c.kind).in_(gone)))
-    return len(gone)
+    return Freed(len(gone), freed)

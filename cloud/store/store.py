@@ -6,14 +6,14 @@ numbers that the first has not committed yet.
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, case, delete, func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -22,12 +22,14 @@ from cloud.frame import Key, Original, Pixels, Result
 from cloud.offers import ORIGINAL
 from cloud.store import aging, migrate
 from cloud.store import layers as layer_rows
+from cloud.store import pictures as picture_rows
 from cloud.store import rules as rule_rows
 from cloud.store.engine import connect
 from cloud.store.query import Filters, page
 from cloud.store.record import Camera, Inserted, Picture, Record, Rule, best_by_label, record
 from cloud.store.tables import aged, cameras, found, layers, pictures, results, rules
 from common.codec import Layer
+from common.codec.container import Kind
 from common.errors import MidstreamError
 
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ class Store:
         self._note_aged = aging.upsert(dialect.insert(aged))
         self._aged: dict[aging.Epoch, int] = {}
         self._unsure = False
+        """Whether `last_number`, `_aged` and `_layer_bytes` may be other than what is committed."""
         self.last_number = 0
         """The number of the newest committed result."""
 
@@ -96,15 +99,8 @@ class Store:
 
         Raises StoreError if the database fails. Then some may be committed: insert them again, they will be duplicates.
         """
-        async with self._writing:
-            try:
-                if self._unsure:
-                    await self._read_last_number()
-                    self._aged, self._layer_bytes = await self._read_aged()
-                return await self._insert_together(batch)
-            except (SQLAlchemyError, OSError) as e:
-                self._unsure = True
-                raise StoreError(f"cannot store {len(batch)} results: {_cause(e)}") from e
+        async with self._write(f"store {len(batch)} results"):
+            return await self._insert_together(batch)
 
     async def _insert_together(self, batch: Sequence[Result]) -> Inserted:
         try:
@@ -118,7 +114,8 @@ class Store:
             record(result, self.last_number + i, stored_us, (now - result.done_ns) / 1e6)
             for i, result in enumerate(batch, 1)
         ]
-        async with self._transaction() as writer:
+        async with self._writer.begin():
+            writer = self._writer
             fresh = [_columns(row) for row in rows if row.seq > self._aged.get((row.edge, row.epoch), -1)]
             numbers = set((await writer.execute(self._insert_results, fresh)).scalars()) if fresh else set()
             new = [row for row in rows if row.number in numbers]
@@ -128,7 +125,7 @@ class Store:
             if new:
                 await writer.execute(self._upsert_cameras, _sums(new))
             kept = layer_rows.rows_of(r for r, row in zip(batch, rows, strict=True) if row.number in numbers)
-            layer_bytes = await self._keep_layers(writer, kept)
+            layer_bytes = await self._keep_layers(writer, kept, self._layer_bytes)
         self._layer_bytes = layer_bytes
         self.last_number = new[-1].number if new else self.last_number
         return Inserted(new, [r for r, row in zip(batch, rows, strict=True) if row.number not in numbers], [])
@@ -155,113 +152,112 @@ class Store:
 
         The newest stays however old it is: the numbers go on from there. Raises StoreError.
         """
-        try:
-            async with self._writing:
-                async with self._transaction() as writer:
-                    rows = await aging.remove(writer, self._note_aged, before_us, self.last_number, limit)
-                    layer_bytes = await layer_rows.held(writer)
-                self._layer_bytes = layer_bytes
-                for epoch, seq in aging.highest(rows).items():
-                    self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
-        except (SQLAlchemyError, OSError) as e:
-            self._unsure = True
-            raise StoreError(f"cannot delete old results: {_cause(e)}") from e
+        async with self._write("delete old results") as writer:
+            async with writer.begin():
+                rows, freed = await aging.remove(writer, self._note_aged, before_us, self.last_number, limit)
+            self._layer_bytes -= freed
+            for epoch, seq in aging.highest(rows).items():
+                self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
         return len(rows)
 
-    async def keep(self, frame: str, came: Pixels) -> None:
-        """Keep what an edge sent of a frame when it was asked."""
+    async def keep(self, frame: str, came: Pixels) -> bool:
+        """Keep what an edge sent of a frame when it was asked. Raises StoreError.
+
+        False if it cannot stand beside the layers that are here: its base layer has gone, or those above it were coded
+        upon another.
+        """
         if isinstance(came, Original):
             await self.put_picture(frame, ORIGINAL, came.content_type, came.data)
-        else:
-            await self._rewrite(lambda writer: self._replace_layers(writer, frame, came.layers))
+            return True
+        async with self._write("keep layers") as writer:
+            async with writer.begin():
+                there = await self._replace_layers(writer, frame, came.layers)
+            self._layer_bytes = self._layer_bytes if there is None else there
+        return there is not None
 
-    async def drop_layers(self, frame: str, kinds: Collection[int]) -> None:
-        """Forget layers of a frame that cannot be decoded. They can be asked for again."""
-        await self._rewrite(lambda writer: layer_rows.drop(writer, frame, kinds))
+    async def drop_layers(self, frame: str, kinds: Collection[int]) -> int:
+        """Forget layers of a frame that cannot be decoded, and those upon them; how many. They can be asked for again.
+
+        Raises StoreError.
+        """
+        return await self._drop_layers("drop layers", lambda writer: layer_rows.drop(writer, frame, min(kinds)))
 
     async def delete_older_layers(self, before_us: int, limit: int = 500) -> int:
         """Delete at most `limit` of the layers kept before that time, oldest first; how many. Raises StoreError."""
-        try:
-            return await self._rewrite(lambda writer: layer_rows.delete_older(writer, before_us, limit))
-        except (SQLAlchemyError, OSError) as e:
-            raise StoreError(f"cannot delete old layers: {_cause(e)}") from e
+        older = partial(layer_rows.delete_older, before_us=before_us, limit=limit)
+        return await self._drop_layers("delete old layers", older)
 
-    async def _rewrite(self, change: Callable[[AsyncConnection], Awaitable[int]]) -> int:
-        """What the change of layers says, after it is committed."""
-        async with self._writing:
-            async with self._transaction() as writer:
-                said = await change(writer)
-                layer_bytes = await layer_rows.held(writer)
-            self._layer_bytes = layer_bytes
-        return said
+    async def _drop_layers(self, what: str, drop: Callable[[AsyncConnection], Awaitable[layer_rows.Freed]]) -> int:
+        async with self._write(what) as writer:
+            async with writer.begin():
+                freed = await drop(writer)
+            self._layer_bytes -= freed.size
+        return freed.number
 
-    async def _replace_layers(self, writer: AsyncConnection, frame: str, came: Sequence[Layer]) -> int:
-        """Keep these; those above them were coded upon what was here before, and go."""
-        await layer_rows.drop_above(writer, frame, came[-1].kind)
-        return await self._keep_layers(writer, layer_rows.rows(frame, came))
+    async def _replace_layers(self, writer: AsyncConnection, frame: str, came: Sequence[Layer]) -> int | None:
+        """How many bytes there are then; None if nothing is changed."""
+        first, last = came[0].kind, came[-1].kind
+        new = layer_rows.rows(frame, came)
+        if first != Kind.BASE:
+            if not await layer_rows.join(writer, frame, first, new[0]["kept_us"]):
+                log.warning("layers not kept: their base layer is gone", frame=frame)
+                return None
+            if await layer_rows.has_above(writer, frame, last):
+                return None
+        # Those above them, if any, were coded upon what was here before.
+        there = self._layer_bytes - (await layer_rows.drop(writer, frame, first)).size
+        return await self._keep_layers(writer, new, there)
 
-    async def _keep_layers(self, writer: AsyncConnection, new: list[layer_rows.Row]) -> int:
-        """How many bytes there are then, at most: those that others take the place of are counted until `_rewrite`."""
+    async def _keep_layers(self, writer: AsyncConnection, new: list[layer_rows.Row], there: int) -> int:
+        """How many bytes there are with these; `there` are without."""
         if not new:
-            return self._layer_bytes
+            return there
         await writer.execute(self._put_layers, new)
-        there: int = self._layer_bytes + sum(row["size"] for row in new)
+        there += sum(row["size"] for row in new)
         excess = there - self._layers_max_bytes
         return there if excess <= 0 else there - await layer_rows.shed(writer, excess, self._layers_max_bytes)
 
     async def put_rule(self, rule: Rule) -> None:
-        """Keep a rule; one of the same name gives way."""
-        async with self._writing, self._transaction() as writer:
+        """Keep a rule; one of the same name gives way. Raises StoreError."""
+        async with self._write("keep a rule") as writer, writer.begin():
             await writer.execute(self._put_rule, rule_rows.columns(rule))
 
     async def delete_rule(self, name: str) -> bool:
-        """Whether there was one of this name."""
-        async with self._writing, self._transaction() as writer:
+        """Whether there was one of this name. Raises StoreError."""
+        async with self._write("delete a rule") as writer, writer.begin():
             return await rule_rows.remove(writer, name)
 
     async def put_picture(self, frame: str, layer: str, content_type: str, data: bytes) -> None:
-        """Keep pixels of a frame; the oldest give way. What would need more than all the room is not kept."""
+        """Keep pixels of a frame; the oldest give way. What would need more than all the room is not kept.
+
+        Raises StoreError.
+        """
         if len(data) > self._pictures_max_bytes:
             log.warning("picture not kept", frame=frame, bytes=len(data), room=self._pictures_max_bytes)
             return
-        row = {
-            "frame": frame,
-            "layer": layer,
-            "content_type": content_type,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": len(data),
-            "fetched_us": time.time_ns() // 1000,
-            "data": data,
-        }
-        async with self._writing, self._transaction() as writer:
-            await self._make_room(writer, len(data))
+        row = picture_rows.columns(frame, layer, content_type, data)
+        async with self._write("keep a picture") as writer, writer.begin():
+            await picture_rows.make_room(writer, len(data), self._pictures_max_bytes)
             await writer.execute(self._put_picture, row)
 
-    async def _make_room(self, writer: AsyncConnection, size: int) -> None:
-        c = pictures.c
-        held = (await writer.execute(select(func.coalesce(func.sum(c.size), 0)))).scalar_one()
-        excess = int(held) + size - self._pictures_max_bytes
-        if excess <= 0:
-            return
-        for frame, layer, freed in await writer.execute(select(c.frame, c.layer, c.size).order_by(c.fetched_us)):
-            await writer.execute(delete(pictures).where(c.frame == frame, c.layer == layer))
-            excess -= freed
-            if excess <= 0:
-                return
-
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writer.begin():
-            yield self._writer
+    async def _write(self, what: str) -> AsyncIterator[AsyncConnection]:
+        """The writer, for one at a time. Raises StoreError: what could not be done, and why."""
+        async with self._writing:
+            try:
+                if self._unsure:
+                    await self._count()
+                self._unsure = True  # until it is known whether this was committed
+                yield self._writer
+                self._unsure = False
+            except (SQLAlchemyError, OSError) as e:
+                raise StoreError(f"cannot {what}: {_cause(e)}") from e
 
     # ---- reading
 
     async def ping(self) -> None:
-        """Raise StoreError if the database does not answer."""
-        try:
-            await self._one(select(1))
-        except (SQLAlchemyError, OSError) as e:
-            raise StoreError(f"the database does not answer: {_cause(e)}") from e
+        """Raise StoreError if the database does not answer, as all that reads does."""
+        await self._one(select(1))
 
     async def results(
         self,
@@ -336,30 +332,41 @@ class Store:
 
     async def layers(self, frame: str, kinds: Collection[int]) -> list[Layer]:
         """Those of a frame's layers of these kinds that are here, rising."""
-        async with self._engine.connect() as connection:
+        async with self._read() as connection:
             return await layer_rows.of_frame(connection, frame, kinds)
 
     async def rules(self) -> list[Rule]:
         """All rules by name."""
-        async with self._engine.connect() as connection:
+        async with self._read() as connection:
             return await rule_rows.every(connection)
 
     async def _all(self, query: Select[Any]) -> Any:
-        async with self._engine.connect() as connection:
+        async with self._read() as connection:
             return (await connection.execute(query)).all()
 
     async def _one(self, query: Select[Any]) -> Any:
-        async with self._engine.connect() as connection:
+        async with self._read() as connection:
             return (await connection.execute(query)).first()
 
-    async def _read_aged(self) -> tuple[dict[aging.Epoch, int], int]:
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of one's own. Raises StoreError."""
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as e:
+            raise StoreError(f"the database does not answer: {_cause(e)}") from e
+
+    async def _count(self) -> None:
+        """What is kept in memory of the database, read anew."""
         async with self._engine.connect() as connection:
-            return await aging.far(connection), await layer_rows.held(connection)
+            self._aged = await aging.far(connection)
+            self._layer_bytes = await layer_rows.held(connection)
+        await self._read_last_number()
 
     async def _read_last_number(self) -> None:
         row = await self._one(select(func.coalesce(func.max(results.c.number), 0)))
         self.last_number = int(row[0]) if row else 0
-        self._unsure = False
 
 
 async def _connect_patiently(engine: AsyncEngine) -> AsyncConnection:

@@ -33,6 +33,15 @@ def resize(pixels: Pixels, width: int, height: int) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Whatever Pillow has read as RGB of eight bits."""
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("RGB")
+    # 16-bit grey: Pillow would clip at 255 what has to be divided by 257.
+    wide = np.asarray(image).astype(np.float32) / 257
+    return Image.fromarray(np.clip(wide + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+
+
 def place(content: Pixels, box: Letterbox, size: int, pad: int) -> Pixels:
     """The content [h, w, 3], enlarged if it is smaller than its place, in the network's input [size, size, 3]."""
     out = np.full((size, size, 3), pad, np.uint8)

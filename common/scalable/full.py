@@ -110,13 +110,20 @@ class FullLayer:
         grid, cells = below.shape[1:], (shape.padded_rows, shape.padded_columns)
         return resample_integers(below, lattice(box, self._input.width, grid, cells, self._about.stride))
 
+    def _told(self, name: str) -> str:
+        """The name of a network that takes the context which the manifest says. Raises BundleError for another."""
+        taken = self._networks.channels(name, "context")
+        if taken not in (None, self._about.context):
+            raise BundleError(f"{name} takes a context of {taken} channels, the manifest says {self._about.context}")
+        return name
+
     # ---- the networks, by tiles
 
     def analysis(self, picture: Pixels, context: Features) -> Features:
         """Y [C, rows, columns] of a picture, context [K, rows, columns]."""
         rows, columns = context.shape[1], context.shape[2]
         y = np.empty((self._coder.channels, rows, columns), np.float32)
-        name = f"{self._about.prefix}_analysis.onnx"
+        name = self._told(f"{self._about.prefix}_analysis.onnx")
         for tile in tiles(rows, columns, self.tile, self.halo):
             x = _planes(picture, scaled(tile.outer, self._about.stride))
             part = self._networks.run(name, "y", x=x[None], context=context[:, *tile.outer][None])[0]
@@ -136,7 +143,7 @@ class FullLayer:
 
     def synthesis(self, fixed: Fixed, context: Features) -> Iterator[tuple[tuple[slice, slice], Features]]:
         """Parts of the picture: where in it, and [3, h, w] in 0..1. The last ones reach beyond it."""
-        name = f"{self._about.prefix}_synthesis.onnx"
+        name = self._told(f"{self._about.prefix}_synthesis.onnx")
         for tile in tiles(fixed.shape[1], fixed.shape[2], self.tile, self.halo):
             y = in_units(fixed[:, *tile.outer])
             x = self._networks.run(name, "x", y=y[None], context=context[:, *tile.outer][None])[0]

@@ -26,6 +26,14 @@ class Networks:
         """Whether the bundle lists this file."""
         return name in self._bundle.manifest.files
 
+    def channels(self, name: str, tensor: str) -> int | None:
+        """Of an input [N, C, ...] of `name`: 0 if it takes no such tensor, None if it leaves them open."""
+        for taken in self._session(name).get_inputs():
+            if taken.name == tensor:
+                channels = taken.shape[1] if len(taken.shape) > 1 else None
+                return channels if isinstance(channels, int) else None
+        return 0
+
     def run(self, name: str, result: str, **tensors: NDArray[Any]) -> Features:
         """One output of `name`. It is given those of `tensors`, [N, ...], that it takes. Raises BundleError."""
         return self.run_all(name, (result,), **tensors)[0]

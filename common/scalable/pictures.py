@@ -160,6 +160,9 @@ class PictureLayers:
 
     @cached_property
     def _front(self) -> Front:
+        """A session of its own beside the edge's: through that one, masks would run on the frames' threads, at their
+        priority. front.onnx is in memory twice from the first mask on.
+        """
         return Front(self._bundle, self._threads)
 
 

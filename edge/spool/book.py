@@ -97,9 +97,8 @@ class Book:
             (state, reason): n for state, reason, n in self._db.execute("SELECT state, reason, frames FROM tally")
         }
         segments = self._db.execute(
-            "SELECT segment, max(offset + bytes), max(kept_us) FROM (SELECT segment, offset, bytes, kept_us FROM layers"
-            " UNION ALL SELECT segment, offset, bytes, accepted_us FROM pictures JOIN frames USING (seq))"
-            " GROUP BY segment"
+            "SELECT segment, max(offset + bytes), max(accepted_us) FROM (SELECT seq, segment, offset, bytes FROM layers"
+            " UNION ALL SELECT seq, segment, offset, bytes FROM pictures) JOIN frames USING (seq) GROUP BY segment"
         )
         self.ring.open({n: Segment(size, newest) for n, size, newest in segments})
         self._changed_tally: set[tuple[str, str]] = set()
@@ -182,19 +181,29 @@ class Book:
             return None, f"never kept: {e.strerror or e}"
 
     def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> None:
-        """Keep an enhancement as long as the picture it was coded of, if that is still there and the ring takes it."""
-        row = self._db.execute("SELECT seq FROM pictures JOIN frames USING (seq) WHERE frame_id = ?", (frame_id,))
-        if (found := row.fetchone()) is None or not 0 < len(payload) <= self.ring.segment_bytes:
+        """Keep an enhancement as long as the picture it was coded of, if that is still there and the ring takes it.
+
+        One of a kind, the first: whoever asks for one quality after the other must not fill the ring with them.
+        """
+        sql = "SELECT seq, accepted_us FROM pictures JOIN frames USING (seq) WHERE frame_id = ?"
+        if (found := self._db.execute(sql, (frame_id,)).fetchone()) is None:
             return
-        now = now_us()
+        other = "SELECT 1 FROM layers WHERE seq = ? AND kind = ? AND quality != ?"
+        taken = self._db.execute(other, (found[0], kind, quality)).fetchone() is not None
+        if taken or not 0 < len(payload) <= self.ring.segment_bytes:
+            return
         try:
-            place = self.ring.append(payload, now)
+            place = self.ring.append(payload, found[1])
         except OSError:  # it can be coded again
             return
         self._db.execute(
             "INSERT OR REPLACE INTO layers VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-            (found[0], kind, quality, place.segment, place.offset, place.bytes, place.crc, now),
+            (found[0], kind, quality, place.segment, place.offset, place.bytes, place.crc, now_us()),
         )
+
+    def left_out(self, seq: int, why: str) -> None:
+        """Note why a frame goes without the enhancement it was promised with."""
+        self._db.execute("UPDATE frames SET pixels = ? WHERE seq = ?", (why, seq))
 
     def finish(self, seq: int, state: str, reason: str = "", detail: str = "") -> None:
         """End a queued frame; of one that has ended already nothing changes."""

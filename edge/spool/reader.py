@@ -1,6 +1,7 @@
 """Questions to the spool's file, from another thread than the writer's and a connection of its own."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from edge.spool.book import Book
@@ -24,7 +25,7 @@ class Reader:
     def pending(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
         """Unacked frames with seq > after, in order: at least one if there is one, then as many as fit."""
         rows = self._db.execute(
-            "SELECT seq, frame_id, camera, captured_us, accepted_us, max_age_ms, source_bytes, timing, payload"
+            "SELECT seq, frame_id, camera, captured_us, accepted_us, max_age_ms, source_bytes, timing, payload, pixels"
             " FROM frames WHERE state = 'queued' AND seq > ? ORDER BY seq LIMIT ?",
             (after, limit),
         )
@@ -60,6 +61,10 @@ class Reader:
             return Kept(gone="unknown frame")
         picture, segment, *rest, content_type, coded = row
         return Kept(gone=picture) if segment is None else self._ring.read(Place(segment, *rest), content_type, coded)
+
+    def container(self, frame_id: str) -> Kept:
+        """What is kept beside the picture of this frame, without the picture; or why both are gone."""
+        return replace(self.picture(frame_id), data=b"")
 
     def layers(self, frame_id: str) -> dict[tuple[int, int], bytes]:
         """The enhancements of this frame that were coded since, by kind and quality; a damaged one is none."""

@@ -81,6 +81,8 @@ class Pending:
     source_bytes: int
     timing: dict[str, float]
     payload: bytes
+    pixels: str = ""
+    """What the ledger says of the enhancement that was asked for with it; empty if none was."""
 
     def expired(self, now_us: int) -> bool:
         """Whether it is not worth sending any more."""

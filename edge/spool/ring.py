@@ -5,7 +5,7 @@ newest segment, and room is made by deleting the oldest one. Which picture lies 
 that a power cut took from the file is found out by its checksum.
 
 A picture that enhancements can be coded of has the frame's container behind it, in one record: an enhancement fits no
-other bytes than those that were sent. Enhancements that were coded are records of their own.
+other bytes than those that were sent. Enhancements that were coded are records of their own, as old as their picture.
 """
 
 import os
@@ -76,8 +76,8 @@ class Ring:
         self._current = max([self._current, *known, *files])
         self._seal()
 
-    def append(self, data: bytes, now_us: int) -> Place:
-        """Write one record to the newest segment. Raises OSError when the disk is full."""
+    def append(self, data: bytes, taken_us: int) -> Place:
+        """Write one record, of a picture taken then, to the newest segment. Raises OSError when the disk is full."""
         segment = self.segments.get(self._current)
         if self._file is None or segment is None or segment.bytes + len(data) > self.segment_bytes:
             segment = self._next()
@@ -86,7 +86,7 @@ class Ring:
         if os.pwrite(self._file, data, place.offset) != len(data):
             raise OSError(28, "disk full while keeping a picture")
         segment.bytes += len(data)
-        segment.newest_us = now_us
+        segment.newest_us = max(segment.newest_us, taken_us)
         return place
 
     def surplus(self, room: int, now_us: int) -> dict[int, str]:

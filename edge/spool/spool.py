@@ -86,6 +86,10 @@ class Spool:
         """End a frame. Nobody waits for it, unless `soon`: then it is written at once."""
         self._jobs.put(_Job(lambda book: book.finish(seq, state, reason, detail), lazy=not soon, owed=True))
 
+    def left_out(self, seq: int, why: str) -> None:
+        """Note that a frame goes without the enhancement it was promised with. Nobody waits for it."""
+        self._jobs.put(_Job(lambda book: book.left_out(seq, why), lazy=True, owed=True))
+
     async def pending(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
         """Unacked frames with seq > after, in order."""
         self.claims.read()
@@ -104,6 +108,10 @@ class Spool:
     async def picture(self, frame_id: str) -> Kept:
         """The picture of a frame as received, or why there is none."""
         return await self._read(partial(self._reader.picture, frame_id))
+
+    async def container(self, frame_id: str) -> Kept:
+        """What is kept beside the picture of a frame to code enhancements by, without the picture, which is large."""
+        return await self._read(partial(self._reader.container, frame_id))
 
     def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> "asyncio.Future[None]":
         """Keep an enhancement as long as the picture it was coded of; the future is done when `layers` finds it."""

@@ -1,11 +1,13 @@
 """Bundles: verified when loaded, served byte for byte, over gRPC and over HTTP."""
 
 import shutil
+import tomllib
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+import tomli_w
 
 from cloud.registry import Registry
 from cloud.settings import PACKAGED_BUNDLES
@@ -20,6 +22,7 @@ from common.wire.stream_pb2_grpc import BundleServiceStub
 from tests.cloud import tiny
 from tests.cloud.conftest import Running, Start
 from tests.cloud.speaker import packet
+from tests.scalable import tiny as scalable
 
 
 async def test_an_edge_learns_what_to_run(cloud: Running) -> None:
@@ -163,3 +166,16 @@ def test_a_bundle_survives_a_power_cut(bundle: Bundle, tmp_path: Path, monkeypat
     monkeypatch.setattr(bundles, "_sync", synced.append)
     written = tiny.write(tmp_path)
     assert synced == [written.path, tmp_path]
+
+
+def test_layers_need_latents_and_the_mask_lies_below_the_picture(tmp_path: Path) -> None:
+    manifest = tomllib.loads((scalable.write(tmp_path, scalable.THREE).path / MANIFEST).read_text())
+    mask, full = manifest["layers"]
+    upside_down = [full | {"kind": 1}, mask | {"kind": 2}]
+    for changes, word in [
+        ({"codec": {"name": "lightweight"}}, "latent"),
+        ({"layers": upside_down}, "below that of full"),
+    ]:
+        with pytest.raises(BundleError, match=word):
+            bundles.parse_manifest(tomli_w.dumps(manifest | changes).encode())
+    bundles.parse_manifest(tomli_w.dumps(manifest).encode())

@@ -2,15 +2,22 @@
 
 import asyncio
 import io
+import os
+import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from cloud import encoded
 from cloud.frame import Original, Pixels
 from cloud.layers import Asked, Layers
 from cloud.links import Link, Links
-from cloud.replies import Wish
+from cloud.replies import Refusal, Wish
+from cloud.synthesis import Synthesis
+from common.errors import BitstreamError
 from common.telemetry import Metrics
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, Start
@@ -236,6 +243,84 @@ async def test_pictures_that_wait_for_the_database_are_bounded() -> None:
     await layers.drain()
     layers.want(wish("frame-19"))  # dropped, so it is asked for again
     assert answer_to(link).request_id
+
+
+async def test_an_edge_that_is_busy_has_longer_and_is_asked_once_each_time() -> None:
+    now = [0.0]
+    links = Links(Metrics("test", "0").link_up)
+    links.add(link := Link("e", "epoch", -1))
+    layers = Layers(links, Shelf().keep, clock=lambda: now[0], pause=0.01)
+    layers.want(wish("frame"))
+    reply_ = answer_to(link)
+    reply_.status = wire.LAYER_STATUS_BUSY
+    for now[0] in range(29, 299, 29):
+        for _ in range(20):
+            layers.replied(link, reply_)
+        async with asyncio.timeout(20):
+            await link.outbox.get()
+        await asyncio.sleep(0)
+        assert link.outbox.empty() and layers.fetching(("frame", "original"))
+    now[0] = 301.0  # it has had its chances
+    assert not layers.fetching(("frame", "original"))
+
+
+async def test_a_refusal_holds_for_the_quality_that_was_asked_for() -> None:
+    layers, link = layers_of(Shelf())
+    layers.want(replace(wish("frame"), quality=400))
+    reply_ = answer_to(link)
+    reply_.status = wire.LAYER_STATUS_INVALID
+    layers.replied(link, reply_)
+    refusal = layers.want(replace(wish("frame"), quality=400))
+    assert isinstance(refusal, Refusal) and refusal.final and refusal.status == 422
+    assert isinstance(layers.want(wish("frame")), Asked) and link.outbox.get_nowait()
+
+
+async def test_pictures_are_made_in_a_thread_that_stands_back() -> None:
+    synthesis = Synthesis(1)
+    entered, leave = threading.Event(), threading.Event()
+
+    def make() -> bytes:
+        entered.set()
+        left = leave.wait(10)
+        return b"%d %d" % (left, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    making = asyncio.ensure_future(synthesis._make("key", make))
+    await asyncio.to_thread(entered.wait)
+    stopping = asyncio.create_task(synthesis.stop())
+    await asyncio.sleep(0.01)
+    assert not stopping.done()  # it waits for the picture, and all else goes on meanwhile
+    leave.set()
+    await stopping
+    assert await making == b"1 %d" % (min(19, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + 10))
+
+
+def file_of(image: Image.Image, form: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight() -> None:
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    made = encoded.again(file_of(Image.fromarray(grey), "PNG"), (8, 8), "png")
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(made)))[..., 1], np.round(grey / 257))
+
+
+def test_only_a_jpeg_is_turned_as_at_the_edge() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for form, size in [("JPEG", (8, 24)), ("PNG", (24, 8))]:
+        made = encoded.again(file_of(Image.new("RGB", (24, 8)), form, exif=turned), size, "png")
+        assert Image.open(io.BytesIO(made)).size == size
+
+
+def test_forms_have_their_limits() -> None:
+    assert encoded.fitting(16383, 100) == ("jpeg", "png", "webp")
+    assert encoded.fitting(100, 16384) == ("jpeg", "png")
+    assert encoded.fitting(65501, 8) == ("png",)
+    assert encoded.fitting(8193, 8193) == ()
+    with pytest.raises(BitstreamError):
+        encoded.again(b"\x89PNG", (8193, 8193), "png")
 
 
 async def test_an_edge_that_is_busy_is_asked_again() -> None:

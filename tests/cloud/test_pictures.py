@@ -1,12 +1,15 @@
 """Base and full pictures, masks: what is here needs nobody, what is not is asked for, and only what fits is kept."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from sqlalchemy import text
 
 from cloud.settings import Settings
 from common.bundle import Bundle
@@ -16,8 +19,10 @@ from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, running
 from tests.cloud.layered import asked, frame, pixels, reply, sealed, settled, stored
 from tests.cloud.speaker import until
-from tests.scalable import tiny
+from tests.scalable import coded, tiny
 from tests.scalable.coded import Coded
+
+FORMS = ("jpeg", "png", "webp")
 
 
 @pytest.fixture(scope="session")
@@ -179,7 +184,9 @@ async def test_only_what_fits_the_frame_is_kept_and_it_may_be_asked_for_again(
         assert int(answer.headers["retry-after"]) >= 1
         await asyncio.sleep(2.1)
         again = [await cloud.http.get(f"{path}/image?quality=300") for path in paths]
-        finals = [status in (410, 404) for _, status, _ in tried]
+        finals = [
+            status in (410, 404) or fields.get("status") == wire.LAYER_STATUS_INVALID for fields, status, _ in tried
+        ]
         assert [answer.status_code == 202 for answer in again] == [not final for final in finals]
         await reply(edge, await asked(edge), sealed(two, shot, shot.layers[1:]))
         assert (await settled(cloud, f"{paths[0]}/image")).status_code == 200
@@ -197,6 +204,61 @@ async def test_a_layer_that_cannot_be_decoded_is_forgotten(cloud: Running, two: 
         assert (await cloud.http.get(f"{path}/image")).status_code == 202
         await reply(edge, await asked(edge), sealed(two, shot, [full]))
         assert (await settled(cloud, f"{path}/image")).status_code == 200
+
+
+async def test_a_damaged_layer_that_cannot_be_forgotten_is_damaged_all_the_same(
+    cloud: Running, two: Bundle, shot: Coded
+) -> None:
+    nonsense = Layer(1, shot.layers[1].payload[:2] + b"\x5a" * 300)
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(two, shot, [shot.layers[0], nonsense]))
+        async with cloud.parts.store._engine.begin() as connection:
+            full = "CREATE TRIGGER full BEFORE DELETE ON layers BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+            await connection.execute(text(full))
+        assert (await cloud.http.get(f"{path}/image")).status_code == 422
+
+
+async def test_two_who_look_take_nothing_from_each_other(settings: Callable[..., Settings], three: Bundle) -> None:
+    """A mask in a better quality does not take the place of the one that the full picture builds on."""
+    shot = frame(three, seed=3)
+    base, mask, full = shot.layers
+    better = PictureLayers.open(three).encode("mask", shot.picture, [base], 400)
+    async with running(settings(bundles_dir=three.path.parent), three) as cloud, cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(three, shot, shot.layers))
+        assert (await cloud.http.get(f"{path}/image?layer=mask&quality=400")).status_code == 202
+        await reply(edge, await asked(edge), sealed(three, shot, [better]))
+        answer = await settled(cloud, f"{path}/image?layer=mask&quality=400")
+        assert np.array_equal(pixels(answer), PictureLayers.open(three).mask([base, better], *shot.size))
+        # Both are here now, whoever looks how often.
+        answer = await cloud.http.get(f"{path}/image?layer=full&format=png")
+        assert np.array_equal(pixels(answer), PictureLayers.open(three).decode(shot.layers, *shot.size))
+        answer = await cloud.http.get(f"{path}/image?layer=mask")
+        assert np.array_equal(pixels(answer), PictureLayers.open(three).mask([base, mask], *shot.size))
+        assert (await cloud.http.get(f"{path}/image?layer=mask&quality=400")).status_code == 200
+        held = {one["name"]: one["bytes"] for one in (await cloud.json(f"{path}/layers"))["layers"]}
+        assert (held["mask"], held["full"]) == (len(mask.payload), len(full.payload))
+
+
+async def test_a_picture_too_wide_for_a_form_is_had_in_another(cloud: Running, two: Bundle) -> None:
+    wide = coded.frame(two, 17000, 8, 0)
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(two, wide, wide.layers[:1]))
+        answer = await cloud.http.get(f"{path}/image?layer=base&format=webp")
+        assert answer.status_code == 406 and answer.json()["formats"] == ["jpeg", "png"], answer.text
+        for accept, status, form in [
+            ("image/webp", 406, "problem+json"),
+            ("image/webp, image/png;q=0.1", 200, "png"),
+            ("*/*", 200, "jpeg"),
+        ]:
+            answer = await cloud.http.get(f"{path}/image?layer=base", headers={"Accept": accept})
+            assert (answer.status_code, answer.headers["content-type"].endswith(form)) == (status, True)
+        out = io.BytesIO()
+        Image.fromarray(wide.picture).save(out, "JPEG")
+        await cloud.http.get(f"{path}/image?layer=original&format=webp")
+        await reply(edge, await asked(edge), out.getvalue(), content_type="image/jpeg")
+        assert (await settled(cloud, f"{path}/image?layer=original")).content == out.getvalue()
+        codes = {f: (await cloud.http.get(f"{path}/image?layer=original&format={f}")).status_code for f in FORMS}
+        assert codes == {"jpeg": 200, "png": 200, "webp": 406}
 
 
 async def test_what_there_is_not(cloud: Running, two: Bundle, shot: Coded) -> None:

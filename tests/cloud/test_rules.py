@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from cloud.settings import Settings
 from common.bundle import Bundle
@@ -87,6 +88,14 @@ async def test_rules_are_bounded_and_named(cloud: Running) -> None:
     codes = [await put(cloud, f"r{i}") for i in range(101)]
     assert codes == [201] * 99 + [409] * 2
     assert await put(cloud, "r5", label="cat") == 200
+
+
+async def test_a_rule_that_the_database_does_not_take_is_not_there(cloud: Running) -> None:
+    async with cloud.parts.store._engine.begin() as connection:
+        await connection.execute(text("DROP TABLE rules"))
+    answer = await cloud.http.put("/v1/rules/r", json={})
+    assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+    assert (await cloud.json("/v1/rules")) == {"rules": []}
 
 
 async def test_what_matches_is_asked_for(cloud: Running) -> None:

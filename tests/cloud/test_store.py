@@ -229,9 +229,11 @@ async def test_coded_layers_are_kept_with_the_result(store: Store, bundle: Bundl
     assert await store.layers(one.frame.id, [0, 1]) == [Layer(0, b"new"), Layer(1, b"better")]
     assert await store.layers(one.frame.id, [1]) == [Layer(1, b"better")]
     await store.keep(one.frame.id, Coded((Layer(2, b"upon both"),)))
-    await store.keep(one.frame.id, Coded((Layer(1, b"coded otherwise"),)))
-    assert [layer.kind for layer in await store.layers(one.frame.id, [0, 1, 2])] == [0, 1]
-    await store.drop_layers(one.frame.id, [1])
+    assert not await store.keep(one.frame.id, Coded((Layer(1, b"coded otherwise"),)))  # another is built upon
+    assert (await store.layers(one.frame.id, [0, 1, 2]))[1:] == [Layer(1, b"better"), Layer(2, b"upon both")]
+    assert await store.keep(one.frame.id, Coded((Layer(1, b"other"), Layer(2, b"upon the other"))))
+    assert (await store.layers(one.frame.id, [1, 2]))[0] == Layer(1, b"other")
+    assert await store.drop_layers(one.frame.id, [1]) == 2  # what is upon it cannot be decoded either
     assert await store.layers(one.frame.id, [0, 1]) == [Layer(0, b"new")]
 
 
@@ -254,10 +256,69 @@ async def test_coded_layers_are_bounded_in_bytes(scalable: Bundle, database: str
     kept = await there()
     assert 0 < len(kept) <= 10 and all(i >= 20 for i in kept)
     for _ in range(3):  # a second one takes the place of the first: there is room for it
-        await store.keep(sent[0].frame.id, Coded((Layer(1, bytes(9000)),)))
+        await store.keep(sent[0].frame.id, Coded((Layer(0, bytes(100)), Layer(1, bytes(9000)))))
     assert len(await there()) <= 1 and await store.layers(sent[0].frame.id, [1])
     assert len(await store.results(ALL, 100)) == 40
     await store.close()
+
+
+async def test_enhancements_go_before_what_they_build_on(scalable: Bundle, database: str) -> None:
+    store = Store(database, 1 << 20, 10_000)
+    await store.open()
+    sent = [layered(scalable, seq) for seq in range(9)]
+    for one in sent[:5]:
+        await store.insert([one])
+    old = sent[0].frame.id
+    assert await store.keep(old, Coded((Layer(1, bytes(4000)), Layer(2, bytes(1000)))))  # 10000 bytes are here now
+    for one in sent[5:]:  # those of the others go first: this frame's layers are as new as its newest
+        await store.insert([one])
+    assert [layer.kind for layer in await store.layers(old, [0, 1, 2])] == [0, 1, 2]
+    assert not await store.layers(sent[1].frame.id, [0])
+    later = time.time_ns() // 1000 + 1
+    seen = set()
+    while await store.delete_older_layers(later, limit=1):
+        seen.add(tuple(layer.kind for layer in await store.layers(old, [0, 1, 2])))
+    assert seen <= {(0, 1, 2), (0, 1), (0,), ()} and {(0, 1), (0,), ()} <= seen
+    assert not await store.keep(old, Coded((Layer(1, b"what it builds on is gone"),)))
+    assert not await store.layers(old, [1])
+    await store.close()
+
+
+async def test_the_sum_of_layers_is_that_of_the_rows(scalable: Bundle, database: str) -> None:
+    store = Store(database, 1 << 20, 10_000)
+    await store.open()
+    sent = [layered(scalable, seq) for seq in range(12)]
+
+    async def counted() -> bool:
+        async with store._engine.connect() as connection:
+            rows = (await connection.execute(text("SELECT coalesce(sum(size), 0) FROM layers"))).scalar_one()
+        return int(rows) == store._layer_bytes
+
+    await store.insert(sent)  # more than there is room for
+    assert await counted() and store._layer_bytes > 0
+    frame = sent[-1].frame.id
+    for size in (100, 70, 1300):  # in the place of the one before
+        await store.keep(frame, Coded((Layer(0, bytes(size)), Layer(1, bytes(size)))))
+        assert await counted()
+    await store.drop_layers(frame, [1])
+    assert await counted()
+    later = time.time_ns() // 1000 + 1
+    assert await store.delete_older(later, limit=8) == 8 and await counted()
+    assert await store.delete_older_layers(later, limit=1) == 1 and await counted()
+    assert store._layer_bytes > 0
+    await store.close()
+
+
+async def test_what_the_database_refuses_is_an_error_of_the_store(store: Store) -> None:
+    rule = Rule("b", None, "person", 0.5, "full", None, 10)
+    async with store._engine.begin() as connection:
+        await connection.execute(text("DROP TABLE rules"))
+        await connection.execute(text("DROP TABLE pictures"))
+    for failing in (store.put_rule(rule), store.delete_rule("b"), store.rules(), store.picture("f", "original")):
+        with pytest.raises(StoreError):
+            await failing
+    with pytest.raises(StoreError, match="cannot keep a picture"):
+        await store.put_picture("f", "original", "image/jpeg", b"x")
 
 
 async def test_coded_layers_age_and_go_with_their_results(store: Store, scalable: Bundle) -> None:

@@ -16,18 +16,29 @@ from edge.allowance import BURST_S, Allowance
 from edge.choosing import shown
 from edge.points import Choice
 from tests.edge.conftest import Edge, Start
-from tests.edge.peer import Peer, silent, until
+from tests.edge.peer import Peer, ack, silent, until
 from tests.edge.pictures import jpeg
 from tests.edge.test_api import is_problem
 from tests.scalable import tiny
 
+SHED = "shed: the link has no room for them beside the frames"
 
-async def post(edge: Edge, data: bytes, **more: str) -> tuple[str, str]:
+
+async def connected(edge: Edge) -> None:
+    await until(lambda: edge.parts.uplink and edge.parts.uplink.state.up)
+
+
+async def ledger(edge: Edge, frame_id: str) -> str:
+    return str((await edge.http.get(f"/v1/frames/{frame_id}")).json()["pixels"])
+
+
+async def post(edge: Edge, data: bytes, camera: str = "default", **more: str) -> tuple[str, str]:
     """The frame's id, and what the answer says of its pixels: the ledger says the same."""
-    answer = await edge.http.post("/v1/frames", content=data, params={"pixels": "full", **more})
+    params, headers = {"pixels": "full", **more}, {"x-camera-id": camera}
+    answer = await edge.http.post("/v1/frames", content=data, params=params, headers=headers)
     assert answer.status_code in (200, 202), answer.text
     body = answer.json()
-    assert (await edge.http.get(f"/v1/frames/{body['id']}")).json()["pixels"] == body["pixels"]
+    assert await ledger(edge, body["id"]) == body["pixels"]
     return body["id"], body["pixels"]
 
 
@@ -38,6 +49,7 @@ def sent(peer: Peer, frame_id: str) -> Container:
 async def test_pixels_travel_in_the_frames_container(start: Start, cloud: Peer, two: Bundle) -> None:
     data = jpeg(100, 70)
     async with start(cloud) as edge:
+        await connected(edge)
         frame_id, pixels = await post(edge, data, wait="10s")
         assert pixels == "sent"
         container = sent(cloud, frame_id)
@@ -54,13 +66,13 @@ async def test_pixels_travel_in_the_frames_container(start: Start, cloud: Peer, 
 async def test_a_form_may_ask_too_and_nobody_need(start: Start, cloud: Peer) -> None:
     data = jpeg()
     async with start(cloud) as edge:
+        await connected(edge)
         files = {"image": ("a", data)}
         answer = await edge.http.post("/v1/frames", files=files, data={"pixels": "full"})
         assert answer.json()["pixels"] == "sent"
         answer = await edge.http.post("/v1/frames?pixels=full", files=files, data={"pixels": "none"})
         assert "pixels" not in answer.json()
-        ledger = (await edge.http.get(f"/v1/frames/{answer.json()['id']}")).json()
-        assert ledger["pixels"] == "not asked for"
+        assert await ledger(edge, answer.json()["id"]) == "not asked for"
         for wrong in ("base", "", "yes"):
             is_problem(await edge.http.post(f"/v1/frames?pixels={wrong}", content=data), 422, "pixels: 'full'")
         is_problem(await edge.http.post("/v1/frames", files=files, data={"pixels": "half"}), 422, "pixels: 'full'")
@@ -74,6 +86,7 @@ async def test_a_form_may_ask_too_and_nobody_need(start: Start, cloud: Peer) -> 
 async def test_a_repeat_says_what_became_of_the_first(start: Start, cloud: Peer) -> None:
     headers, data = {"idempotency-key": "k"}, jpeg()
     async with start(cloud) as edge:
+        await connected(edge)
         first = await edge.http.post("/v1/frames?pixels=full", content=data, headers=headers)
         again = await edge.http.post("/v1/frames", content=data, headers=headers)
         assert first.json()["pixels"] == again.json()["pixels"] == "sent"
@@ -81,6 +94,7 @@ async def test_a_repeat_says_what_became_of_the_first(start: Start, cloud: Peer)
 
 async def test_beside_a_picture_to_check_by(start: Start, cloud: Peer) -> None:
     async with start(cloud, shadow=1) as edge:
+        await connected(edge)
         frame_id, pixels = await post(edge, jpeg(), wait="10s")
         container = sent(cloud, frame_id)
         assert pixels == "sent" and [layer.kind for layer in container.layers] == [0, 1, SHADOW]
@@ -101,14 +115,19 @@ async def test_nor_has_a_frame_of_another_mode(start: Start, cloud: Peer) -> Non
         assert (await post(edge, jpeg()))[1] == "none: frames of mode image have no layers"
 
 
+async def slow(edge: Edge, cloud: Peer) -> None:
+    """A link of 2000 bytes a second, as far as the edge knows."""
+    await connected(edge)
+    cloud.say(pb.IngestResponse(rate_hint=pb.RateHint(bytes_per_second=2000)))
+    await until(lambda: edge.parts.uplink and edge.parts.uplink.link().rate == 2000)
+
+
 async def test_a_link_without_room_sheds_pixels_and_nothing_else(start: Start, cloud: Peer) -> None:
     async with start(cloud) as edge:
-        await until(lambda: edge.parts.uplink and edge.parts.uplink.state.up)
-        cloud.say(pb.IngestResponse(rate_hint=pb.RateHint(bytes_per_second=2000)))
-        await until(lambda: edge.parts.uplink and edge.parts.uplink.link().rate == 2000)
+        await slow(edge, cloud)
         ids = [await post(edge, jpeg(300, 200, seed), wait="10s") for seed in range(4)]
         said = [pixels for _, pixels in ids]
-        assert said == ["sent", *["shed: the link has no room for them beside the frames"] * 3]
+        assert said == ["sent", *[SHED] * 3]
         assert [len(sent(cloud, frame_id).layers) for frame_id, _ in ids] == [2, 1, 1, 1]
         encoder = edge.parts.intake.encoder
         assert encoder and shown(edge.parts, encoder)["quality"] == tiny.DEFAULT
@@ -120,9 +139,41 @@ async def test_a_link_without_room_sheds_pixels_and_nothing_else(start: Start, c
         assert cloud.replies[0].status == pb.LAYER_STATUS_OK, "it can still be asked for"
 
 
+async def test_those_that_come_together_share_what_room_there_is(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        await slow(edge, cloud)
+        async with edge.parts.enhancer.turn():  # so that all of them have asked before the first is coded
+            posts = [asyncio.create_task(post(edge, jpeg(300, 200, seed), camera=str(seed))) for seed in range(6)]
+            await until(lambda: edge.parts.enhancer.waiting == 7)
+        said = sorted(pixels for _, pixels in await asyncio.gather(*posts))
+        assert said == ["sent", *[SHED] * 5]
+
+
+async def test_a_cloud_that_cannot_be_reached_gets_frames_first(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        await connected(edge)
+        async with edge.parts.enhancer.turn():
+            waiting = asyncio.create_task(post(edge, jpeg(seed=1)))
+            await until(lambda: edge.parts.enhancer.waiting == 2)
+            await cloud.stop()
+            await until(lambda: edge.parts.uplink and not edge.parts.uplink.state.up)
+        later = asyncio.create_task(post(edge, jpeg(seed=2)))
+        both = await asyncio.gather(waiting, later)
+        assert {pixels.partition(",")[0] for _, pixels in both} == {"shed: the cloud cannot be reached"}
+        await cloud.start()
+        await until(lambda: len(cloud.packets) == 2)
+        assert [len(sent(cloud, frame_id).layers) for frame_id, _ in both] == [1, 1]
+
+
+async def test_an_edge_without_a_cloud_spools_frames_alone(start: Start, two: Bundle) -> None:
+    async with start(bundle=two.path) as edge:
+        assert (await post(edge, jpeg()))[1].startswith("shed: the cloud cannot be reached")
+
+
 async def test_a_spool_that_fills_sheds_pixels(start: Start, cloud: Peer) -> None:
     cloud.verdict = silent
     async with start(cloud, spool_max_bytes=1 << 18) as edge:
+        await connected(edge)
         said = [(await post(edge, jpeg(400, 300, seed)))[1] for seed in range(12)]
         assert said[0] == "sent" and said[-1].startswith("shed: frames the cloud has not taken")
         assert edge.parts.spool.stats.queued == 12
@@ -131,6 +182,7 @@ async def test_a_spool_that_fills_sheds_pixels(start: Start, cloud: Peer) -> Non
 async def test_too_many_at_once_and_too_slow(start: Start, cloud: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alongs, "PATIENCE_S", 0.2)
     async with start(cloud) as edge:
+        await connected(edge)
         async with edge.parts.enhancer.turn():
             assert (await post(edge, jpeg()))[1].startswith("shed: they took longer than")
             many = await asyncio.gather(*(post(edge, jpeg(seed=seed), camera=str(seed)) for seed in range(12)))
@@ -142,26 +194,34 @@ async def test_too_many_at_once_and_too_slow(start: Start, cloud: Peer, monkeypa
 async def test_a_packet_larger_than_the_cloud_takes_goes_without(start: Start, cloud: Peer) -> None:
     cloud.max_payload = 6000
     async with start(cloud) as edge:
+        await connected(edge)
         frame_id, pixels = await post(edge, jpeg(640, 480), wait="10s")
         assert pixels.startswith("shed: with them the frame has more than the 6000 bytes")
         assert [layer.kind for layer in sent(cloud, frame_id).layers] == [0]
 
 
 async def test_a_cloud_that_takes_less_than_the_one_before_gets_the_base(start: Start, cloud: Peer) -> None:
+    cloud.verdict, cloud.window = silent, 1
     async with start(cloud) as edge:
-        await until(lambda: edge.parts.uplink and edge.parts.uplink.state.up)
-        await cloud.stop()
+        await connected(edge)
+        await edge.post(jpeg())
         frame_id, pixels = await post(edge, jpeg(640, 480))
-        assert pixels == "sent"
-        cloud.max_payload = 6000
+        assert pixels == "sent", "but it waits for a credit"
+        await cloud.stop()
+        cloud.verdict, cloud.max_payload = ack, 6000
         await cloud.start()
-        await until(lambda: edge.parts.spool.stats.ended)
-        assert edge.parts.spool.stats.ended == {("done", ""): 1}
+        await until(lambda: edge.parts.spool.stats.ended == {("done", ""): 2})
         assert [layer.kind for layer in sent(cloud, frame_id).layers] == [0]
+        await edge.parts.spool.settle()
+        assert (await ledger(edge, frame_id)).startswith("shed: with them the frame has more than the 6000 bytes")
+        assert 'midstream_dropped_total{reason="pixels shed"} 1.0' in (await edge.http.get("/metrics")).text
+        kept = await edge.parts.spool.container(frame_id)
+        assert [layer.kind for layer in unpack(kept.container).layers] == [0, 1], "they can still be asked for"
 
 
 async def test_order_holds_though_one_waits_for_its_pixels(start: Start, cloud: Peer) -> None:
     async with start(cloud) as edge:
+        await connected(edge)
         first = asyncio.create_task(post(edge, jpeg(1200, 900)))
         await until(lambda: edge.parts.enhancer.waiting)
         second = (await edge.post(jpeg())).json()["id"]

@@ -14,7 +14,7 @@ from common.types import Mode
 from common.wire import stream_pb2 as pb
 from edge import enhance
 from edge.encode import Encoder
-from edge.layers import CONTAINER_TYPE
+from edge.layers import CONTAINER_TYPE, Answer, Layers
 from edge.points import Choice
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Peer, until
@@ -182,6 +182,27 @@ async def test_one_is_coded_and_some_wait_the_rest_is_told_so(
         answered = [reply.status for reply in cloud.replies if reply.request_id.startswith("q")]
         assert answered.count(pb.LAYER_STATUS_OK) == enhance.PLACES - 1
         assert edge.parts.enhancer.waiting == 0
+
+
+async def test_layers_need_not_wait_for_an_original_on_a_slow_link(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        frame_id = await post(edge, jpeg())
+        layers = Layers(edge.parts.spool, edge.parts.enhancer)
+        wanted = {name: pb.LayerRequest(frame_id=frame_id, layer=name) for name in ("original", "base", "full", "mask")}
+        async with layers.answer(wanted["original"]) as original, asyncio.timeout(20):
+            assert original.payload == jpeg()
+            for name, status in (("base", "OK"), ("full", "OK"), ("mask", "UNKNOWN_LAYER")):
+                async with layers.answer(wanted[name]) as answer:
+                    assert answer.status == pb.LayerStatus.Value(f"LAYER_STATUS_{status}")
+            second = asyncio.create_task(answered(layers, wanted["original"]))
+            _, waiting = await asyncio.wait([second], timeout=0.3)
+            assert waiting, "one original in memory at a time"
+        assert (await second).payload == jpeg()
+
+
+async def answered(layers: Layers, request: pb.LayerRequest) -> Answer:
+    async with layers.answer(request) as answer:
+        return answer
 
 
 async def test_a_frame_of_another_bundle_is_coded_with_that_or_gone(

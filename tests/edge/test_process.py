@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from common.bundle import Bundle
+from common.codec import unpack
 from tests.edge.peer import Peer, ack, silent, until
 from tests.edge.pictures import jpeg
 
@@ -223,3 +224,20 @@ async def test_a_port_in_use_and_a_folder_in_use_are_sentences(running: Running)
     third = running()
     _, log = await asyncio.to_thread(third.popen.communicate, timeout=40)
     assert third.popen.returncode == 1 and "error: another edge runs on" in log
+
+
+@pytest.mark.parametrize(("options", "kinds"), [([], [0]), (["--pixels"], [0, 1])])
+async def test_the_command_line_sends_pixels_if_told_to(
+    running: Running, cloud: Peer, tmp_path: Path, options: list[str], kinds: list[int]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    edge = await running(cloud=cloud.address).ready()
+    async with client(edge) as http, asyncio.timeout(20):
+        while (await http.get("/readyz")).json()["status"] != "ok":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    words = ["send", str(tmp_path / "a.jpg"), "--edge", f"http://127.0.0.1:{edge.port}", *options]
+    command = [sys.executable, "-m", "midstream", *words]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert ("pixels sent" in done.stdout) == bool(options)
+    assert [layer.kind for layer in unpack(cloud.packets[0].payload).layers] == kinds

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from structlog.testing import capture_logs
 from common.wire import stream_pb2 as pb
 from edge.app import drain
 from edge.encode import Encoder
+from edge.layers import LANES
 from edge.link import backoff
 from edge.parts import Parts
 from edge.strangers import Strangers, prefix_of
-from edge.uplink import Uplink
+from edge.uplink import LAYER_REQUESTS, Uplink
 from tests.edge import tiny
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Peer, ack, nack, silent, until
@@ -309,7 +311,29 @@ async def test_requests_do_not_stop_the_frames(start: Start, peer: Peer) -> None
             peer.say(pb.IngestResponse(layer_request=pb.LayerRequest(request_id=str(i), frame_id=frame, layer="full")))
         await send(edge, 10)
         assert await ended(edge, 11) == {("done", ""): 11}
-        await until(lambda: len(peer.replies) >= 64)
+        await until(lambda: len(peer.replies) == 200)
+
+
+async def test_more_requests_than_may_wait_are_told_so_at_once(start: Start, peer: Peer) -> None:
+    data, more = jpeg(), LANES + LAYER_REQUESTS + 6
+    async with start(peer) as edge:
+        frame_id = (await edge.post(data, wait="10s")).json()["id"]
+        slow_disk = threading.Event()
+        edge.parts.spool._reading.submit(slow_disk.wait)
+        for i in range(more):
+            request = pb.LayerRequest(request_id=str(i), frame_id=frame_id, layer="full")
+            peer.say(pb.IngestResponse(layer_request=request))
+        try:
+            await until(lambda: len(peer.replies) >= 6)
+            assert {reply.status for reply in peer.replies} == {pb.LAYER_STATUS_BUSY}
+        finally:
+            slow_disk.set()
+        await until(lambda: len(peer.replies) == more)
+        assert {reply.request_id for reply in peer.replies} == {str(i) for i in range(more)}
+        assert sum(reply.payload == data for reply in peer.replies) >= LAYER_REQUESTS
+        told = sum(reply.status == pb.LAYER_STATUS_BUSY for reply in peer.replies)
+        counted = f'midstream_dropped_total{{reason="layer requests"}} {told}.0'
+        assert counted in (await edge.http.get("/metrics")).text
 
 
 async def test_a_cloud_that_breaks_the_rules_is_left_and_tried_again(start: Start, peer: Peer) -> None:

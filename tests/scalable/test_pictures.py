@@ -273,6 +273,22 @@ def test_a_context_of_other_channels_is_named(two: Bundle, tmp_path: Path) -> No
         pictures.decode(frame(two, 16, 16).layers, 16, 16)
 
 
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("name", ["full_analysis", "full_synthesis"])
+def test_a_network_that_takes_another_context_is_named(two: Bundle, tmp_path: Path, name: str, context: int) -> None:
+    """One without would run all the same, and know nothing of the layers below."""
+    manifest = two.manifest.model_dump(mode="json", exclude={"format", "files"}, exclude_none=True)
+    files = {each: (about.side, two.file(each).read_bytes()) for each, about in two.manifest.files.items()}
+    network = nets.full_analysis(context) if name == "full_analysis" else nets.full_synthesis(context)
+    files[f"{name}.onnx"] = (files[f"{name}.onnx"][0], network)
+    pictures, coded = PictureLayers.open(bundles.write(tmp_path, manifest, files)), frame(two, 16, 16)
+    with pytest.raises(BundleError, match=f"{name}.onnx takes a context of {context} channels, the manifest says 6"):
+        if name == "full_analysis":
+            pictures.encode("full", coded.picture, coded.layers[:1])
+        else:
+            pictures.decode(coded.layers, 16, 16)
+
+
 def layer(**changes: object) -> dict[str, object]:
     about = {"name": "full", "kind": 1, "prefix": "full", "unit": 256, "qualities": [0, 511], "default_quality": 256}
     return about | changes

@@ -80,6 +80,19 @@ def test_the_coder_says_what_the_model_says(made, quality):
         assert ((found - back).abs() < 1 / 128 + q.abs().max() * step / 2**15).double().mean() > 0.999
 
 
+def test_a_z_that_is_clipped_is_told(capsys):
+    net, seen = latent_net(), examples(0, 4)
+    Model.of(net, RATES, seen)
+    assert "clipped" not in capsys.readouterr().out
+    largest = max(float(latents.hyper(net, each.y).abs().max()) for each in seen)
+    last = [layer for layer in net.analysis.modules() if isinstance(layer, nn.Conv2d)][-1]
+    last.weight *= 33 / largest
+    last.bias *= 33 / largest
+    Model.of(net, RATES, seen)
+    said = capsys.readouterr().out
+    assert said.startswith("z is clipped at 32.0: ") and said.endswith("up to 33.0\n")
+
+
 def test_outside_the_cells_is_nothing(made):
     model, seen, _, coder = made
     (_, fixed), _ = coded(model, coder, seen[0], 512)

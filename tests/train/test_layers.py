@@ -1,6 +1,9 @@
 """Losses of the scalable families: who learns from what, where a picture's cells lie, where the middle layer begins."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,22 +13,26 @@ pytest.importorskip("cv2")
 pytest.importorskip("onnx2torch")
 
 from torch import Tensor, nn  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
 
 from common.scalable.lattice import lattice, resample  # noqa: E402
 from tests.train import tiny_photos  # noqa: E402
 from train import base_layer, middle  # noqa: E402
-from train.base_layer import BaseTask, Stand  # noqa: E402
+from train.base_layer import BaseTask, Distance, Outputs, Stand  # noqa: E402
 from train.compare.coded import places  # noqa: E402
 from train.crops import SIZE, Crops, crops  # noqa: E402
 from train.cuts import sizes  # noqa: E402
 from train.layers import LayersTask, Weights  # noqa: E402
-from train.masks import masks  # noqa: E402
+from train.loop import PlacedTask  # noqa: E402
+from train.masks import MaskTask, mask_head, masks  # noqa: E402
 from train.middle import MiddleTask  # noqa: E402
 from train.nets.picture import STRIDE  # noqa: E402
 from train.nets.scalable import Family, Scalable, sampled  # noqa: E402
 from train.pixels import LAMBDAS, OBJECTIVES, PixelTask, VariableTask, patches, picture_layer  # noqa: E402
 
 SHAPE = (16, 40, 40)
+CONSTRUCTORS = {torch.tensor, torch.as_tensor, torch.full, torch.zeros, torch.ones, torch.empty, torch.arange}
+CONSTRUCTORS |= {torch.rand, torch.randn, torch.eye, torch.linspace}
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +155,59 @@ def test_the_base_task_leaves_out_photos_that_teach_little(at: Stand) -> None:
     assert its.weights[[source == "cars" for source in at.pool.sources]].sum() == 0
     parts = its.loss(its.batch(0, 0.0), 0, 0.0)
     assert parts.keys() == {"bits", "outputs", "linear"} and all(part.item() > 0 for part in parts.values())
+
+
+# ---- where tensors are
+
+
+class Placed(TorchFunctionMode):
+    """Refuses tensors that are made without saying where."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        assert function not in CONSTRUCTORS or (kwargs or {}).get("device") is not None, function
+        return function(*args, **(kwargs or {}))
+
+
+def refused(*args: object) -> None:
+    raise AssertionError("made on the CPU, wherever the model is")
+
+
+@pytest.mark.parametrize("which", ["base", "layers", "middle", "masks", "pixels", "variable"])
+def test_a_loss_makes_its_tensors_where_the_features_are(
+    which: str, at: Stand, pool: Crops, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = masks(root, at.bundle.manifest.input)
+    picture = picture_layer(patches(pool, 8), 8)
+    base = base_layer.base_layer(at.codec, sizes(at.pool))
+    its: Any = {
+        "base": lambda: BaseTask(at.pool, base, at.distance, 2, 0),
+        "layers": lambda: task(at, pool, family(at, conditional=True)),
+        "middle": lambda: MiddleTask(task(at, pool, family(at, middle=True)), known, 1.0, 2),
+        "masks": lambda: MaskTask(at.pool, known, mask_head(at.pool), 2, 0),
+        "pixels": lambda: PixelTask(pool, picture, LAMBDAS, 2, 0),
+        "variable": lambda: VariableTask(pool, picture, LAMBDAS, 2, 0),
+    }[which]()
+    batch = its.batch(0, 0.0)
+    monkeypatch.setattr(torch, "from_numpy", refused)
+    with Placed():
+        losses = its.losses(batch, 0, 0.0) if which == "variable" else [its.loss(batch, 0, 0.0)]
+        assert all(torch.isfinite(part) for parts in losses for part in parts.values())
+
+
+def test_the_distance_moves_with_all_it_needs(at: Stand) -> None:
+    pool, model = at.pool, base_layer.base_layer(at.codec, sizes(at.pool))
+    back = copy.deepcopy(at.distance.outputs.back)
+    its = BaseTask(pool, model, Distance(Outputs(back), at.distance.basis), 2, 0)
+    assert isinstance(its, PlacedTask)
+    its.to(torch.device("meta"))
+    assert its.distance.basis.is_meta
+    moved = its.distance.outputs.back
+    assert isinstance(moved, nn.Module)
+    held = [*moved.parameters(), *moved.buffers()]
+    assert held and all(tensor.is_meta for tensor in held)
+    assert not [v for part in moved.modules() for v in vars(part).values() if isinstance(v, Tensor)]
 
 
 # ---- pictures

@@ -8,7 +8,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tqdm")
 pytest.importorskip("matplotlib")
 
-from train.loop import NotFiniteError, Plan, Run, fit  # noqa: E402
+from common.errors import MidstreamError  # noqa: E402
+from train.loop import GENTLY, NotFiniteError, Plan, Run, fit, moved  # noqa: E402
 
 
 class Line:
@@ -83,6 +84,66 @@ def test_log_and_plot(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_parts(tmp_path):
     with pytest.raises(NotFiniteError, match=r"step 2 .*'fit': nan"):
         fit(Line(poison=2), plan(6), tmp_path)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_spoils_the_weights(tmp_path):
+    class Steep(Line):
+        def loss(self, batch, step, progress):
+            parts = super().loss(batch, step, progress)
+            if step == 2:  # 0, with a slope that is none
+                parts["steep"] = (0 * self.model[0].weight).sum().sqrt()
+            return parts
+
+    run = Run(Steep(), plan(6))
+    for step in range(2):
+        run.advance(run.task.batch(step, step / 6))
+    before = [w.clone() for w in run.model.parameters()]
+    with pytest.raises(NotFiniteError, match=r"the gradient of step 2 .*'steep': 0.0"):
+        run.advance(run.task.batch(2, 2 / 6))
+    assert run.step == 2
+    assert all(torch.equal(now, was) for now, was in zip(run.model.parameters(), before, strict=True))
+
+
+def shares(run):
+    return sorted({group["share"] for group in run.optimiser.param_groups})
+
+
+def test_who_learns_gently_is_the_plans_and_not_the_checkpoints(tmp_path):
+    run = Run(Line(), plan(6, gentle=("0.",)))
+    assert shares(run) == [GENTLY, 1.0]
+    for group in run.optimiser.param_groups:
+        group["share"] = 0.5
+    run.save(tmp_path / "checkpoint.pt")
+    resumed = Run(Line(), plan(6, gentle=("0.",)))
+    resumed.load(tmp_path / "checkpoint.pt")
+    assert shares(resumed) == [GENTLY, 1.0]
+
+
+def test_a_checkpoint_of_another_plan_is_named(tmp_path):
+    Run(Line(), plan(6)).save(tmp_path / "checkpoint.pt")
+    with pytest.raises(MidstreamError, match=r"checkpoint.pt is of another model or plan"):
+        fit(Line(), plan(6, gentle=("0.",)), tmp_path, resume=True)
+
+
+def test_gentle_parameters_are_there():
+    with pytest.raises(ValueError, match="no parameters named nothing"):
+        Run(Line(), plan(6, gentle=("0.", "nothing.")))
+
+
+def test_all_tensors_of_a_batch_are_moved():
+    batch = torch.zeros(2), (torch.ones(1), 0.5), [torch.ones(3)], "name"
+    first, (second, number), (third,), name = moved(batch, torch.device("meta"))
+    assert {t.device.type for t in (first, second, third)} == {"meta"}
+    assert (number, name) == (0.5, "name")
+
+
+def test_a_task_with_tensors_of_its_own_is_told_where_the_model_is():
+    class Placed(Line):
+        def to(self, device):
+            self.device = device
+
+    run = Run(Placed(), plan(6))
+    assert run.task.device == run.device == next(run.model.parameters()).device
 
 
 def test_the_rate_rises_stays_and_falls():

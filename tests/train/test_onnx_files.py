@@ -44,6 +44,24 @@ def test_other_sizes_are_the_network_too(analysis):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+def test_a_file_that_is_right_at_one_size_only_is_found_out():
+    class Fixed(torch.nn.Module):
+        """Knows the size of its example by heart."""
+
+        def __init__(self, like):
+            super().__init__()
+            self.like = like
+
+        def forward(self, x):
+            rows, columns = (torch.arange(int(side)) for side in x.shape[2:])
+            return x + (self.like if self.like is not None else rows[:, None] + columns)
+
+    inputs = {"x": torch.rand(1, 3, 4, 6)}
+    written(Network(Fixed(torch.ones(4, 6)), inputs, ("y",)))
+    with pytest.raises(BundleError, match=r"does not take \{'x': \[1, 3, 8, 18\]\}|differs from the network"):
+        written(Network(Fixed(None), inputs, ("y",), sized=True))
+
+
 def test_rounding_weights_changes_little(analysis):
     net, _, eight_bits = analysis
     x, context = torch.rand(1, 3, 64, 96), torch.randn(1, CONTEXT, 4, 6)

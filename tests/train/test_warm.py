@@ -1,13 +1,18 @@
 """Starting from another run's weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from common.errors import MidstreamError
+from train.layers import train_layers
+from train.middle import train_middle
 from train.nets.picture import PATCH
 from train.nets.scalable import PictureLayer
 from train.pixels import picture_layer
+from train.recipes import ablation, finish, plain, rates, variable
 from train.warm import warm
 
 
@@ -40,6 +45,27 @@ def test_part_of_a_run_is_found_by_its_prefix(tmp_path: Path) -> None:
     assert torch.equal(synthesis.linear.fixed, layer.synthesis.linear.fixed)
     with pytest.raises(ValueError, match="no weights named nothing"):
         warm(synthesis, path, "nothing.")
+
+
+@pytest.mark.parametrize(
+    ("train", "recipe"),
+    [
+        (train_layers, "features"),
+        (train_middle, "finish"),
+        (plain.main, "variable"),
+        (variable.main, "picture"),
+        (rates.main, "picture"),
+        (ablation.main, "picture"),
+        (finish.main, "scalable2"),
+    ],
+)
+def test_a_run_that_comes_first_is_named_before_anything_is_made(
+    train: Callable[..., object], recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDSTREAM_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(MidstreamError, match=f"midstream train {recipe} --out {tmp_path / recipe}"):
+        train(tmp_path / "mine", 1, False, None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_shapes_are_an_error(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ Weights are rounded first, in place in a copy, so that the file can be compared 
 
 import copy
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ LARGE = 4096
 BATCH, ROWS, COLUMNS = 0, 2, 3
 EXACT = ("latent.decoder.", "below.")
 """What ships as integers is rounded there, from what training left."""
+LARGER = 2, 3
+"""How many times the rows and columns of its example a network of free size is tried at as well."""
 CLOSE = 1e-4
 """How far a file may be from its network, of the largest value."""
 
@@ -50,6 +52,12 @@ class Network:
             name: free | ({ROWS: f"{name}_rows", COLUMNS: f"{name}_columns"} if self.sized else {})
             for name in (*self.inputs, *self.outputs)
         }
+
+    def examples(self) -> Iterator[dict[str, Tensor]]:
+        """The inputs and, where sizes are free, larger ones of another shape."""
+        yield self.inputs
+        if self.sized:
+            yield {name: tensor.repeat(1, 1, *LARGER) for name, tensor in self.inputs.items()}
 
 
 def plain(module: nn.Module, eight_bits: bool = False) -> nn.Module:
@@ -106,15 +114,31 @@ def written(network: Network) -> bytes:
 
 @torch.no_grad()
 def check(network: Network, data: bytes) -> None:
-    """Raise BundleError unless ONNX Runtime says of the inputs what the network says."""
+    """Raise BundleError unless ONNX Runtime says of the inputs, at each of their sizes, what the network says."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    fed = {name: tensor.numpy() for name, tensor in network.inputs.items()}
-    expected = network.module(*network.inputs.values())
-    expected = (expected,) if isinstance(expected, Tensor) else expected
-    for name, found, wanted in zip(network.outputs, session.run(None, fed), expected, strict=True):
-        far = float(np.abs(found - wanted.numpy()).max() / wanted.abs().max().clamp_min(1e-12))
-        if not far < CLOSE:
-            raise BundleError(f"{name} of the ONNX file differs from the network by {far:.2g} of its largest value")
+    for inputs in network.examples():
+        expected = network.module(*inputs.values())
+        expected = (expected,) if isinstance(expected, Tensor) else expected
+        for name, found, wanted in zip(network.outputs, _run(session, inputs), expected, strict=True):
+            far = _apart(found, wanted.numpy())
+            if not far < CLOSE:
+                raise BundleError(f"{name} of the ONNX file differs from the network by {far:.2g} of its largest value")
+
+
+def _run(session: onnxruntime.InferenceSession, inputs: Mapping[str, Tensor]) -> Sequence[NDArray[np.float32]]:
+    try:
+        found: Sequence[NDArray[np.float32]] = session.run(None, {n: tensor.numpy() for n, tensor in inputs.items()})
+    except Exception as e:  # ONNX Runtime's errors have no common class
+        sizes = {name: list(tensor.shape) for name, tensor in inputs.items()}
+        raise BundleError(f"the ONNX file does not take {sizes}: {e}") from e
+    return found
+
+
+def _apart(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """The largest difference as a part of the largest value; infinite for another shape."""
+    if found.shape != wanted.shape:
+        return np.inf
+    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-12))
 
 
 def eighth(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -250,7 +250,7 @@ def _tables(model: Model, examples: Sequence[Example], prefix: str) -> Tables:
 
 def _above(frames: Sequence[Frame]) -> Iterator[tuple[Frame, int]]:
     """Frames with a quality of the layers below."""
-    return ((frame, BELOW[number % len(BELOW)]) for number, frame in enumerate(frames))
+    return ((frame, BELOW[number // latents.SPARSE % len(BELOW)]) for number, frame in enumerate(frames))
 
 
 def framed(split: Split, picture: NDArray[np.uint8]) -> Frame:

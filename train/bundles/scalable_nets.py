@@ -80,7 +80,7 @@ def networks(model: Scalable, features: Tensor, mask: Tensor, x: Tensor, context
     found = {
         "base_analysis.onnx": Network(Lower(model.base), {"features": features, "mask": mask}, RESULT),
         "base_lst.onnx": Network(Raised(model.base), {"y": y, "mask": mask}, TOLD),
-        "preview.onnx": Network(model.preview, {"context": told}, ("x",)),
+        "preview.onnx": Network(model.preview, {"features": decoded, "context": told}, ("x",)),
         "full_analysis.onnx": Network(model.picture.analysis, {"x": x, "context": context}, ("y",), sized=True),
         "full_hyper.onnx": Network(Hyper(model.picture.latent), {"y": full}, ("z",), sized=True),
         "full_synthesis.onnx": Network(

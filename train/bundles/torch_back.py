@@ -40,13 +40,20 @@ def _onnx(bundle: Bundle) -> TorchBack:
             module.set_submodule(name, Slice())
     place = {value.name: i for i, value in enumerate(model.graph.input)}
     order = [bundle.manifest.cut.names.index(name) for name in sorted(place, key=lambda name: place[name])]
-    outputs = [output.name for output in model.graph.output]
+    return OnnxBack(module, order, [output.name for output in model.graph.output])
 
-    def run(cut: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        found = dict(zip(outputs, module(*(cut[i] for i in order)), strict=True))
+
+class OnnxBack(nn.Module):
+    """A back half in ONNX. Like every module it can be moved to another device."""
+
+    def __init__(self, graph: nn.Module, order: Sequence[int], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.graph, self.order, self.outputs = graph, order, outputs
+
+    def forward(self, cut: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """As `TorchBack` says."""
+        found = dict(zip(self.outputs, self.graph(*(cut[i] for i in self.order)), strict=True))
         return found["scores"], found["boxes"]
-
-    return run
 
 
 def unpack_weights(model: onnx.ModelProto) -> None:

@@ -5,10 +5,9 @@ from typing import TypeVar
 
 from torch import nn
 
-from bench.settings import MissingDataError
 from common.errors import MidstreamError
 from train.nets.scalable import Family, PictureLayer, Scalable
-from train.warm import warm
+from train.warm import checkpoint, warm
 
 CUT = (16, 40, 40)
 """Of the embedded detector."""
@@ -30,9 +29,7 @@ def family(runs: Path, recipe: str, part: str = "", **what: bool) -> Scalable:
 
 def filled(net: Net, runs: Path, recipe: str, part: str = "") -> Net:
     """The network with the averaged weights of `runs`/recipe/part. Raises MidstreamError saying what to train."""
-    path = runs / recipe / part / "checkpoint.pt"
-    if not path.is_file():
-        raise MissingDataError(f"there is no {path}: `midstream train {recipe} --out {runs / recipe}` makes it")
+    path = checkpoint(runs, recipe, part)
     try:
         missing = warm(net, path)
     except ValueError as e:

@@ -121,8 +121,9 @@ def head(result: Mapping[str, Any]) -> list[str]:
     return [
         "## One model for every rate",
         f"`{result['measured_by']}`: {result['pictures']} Kodak pictures, the picture layer without a base, bits "
-        "estimated. The first four models are trained for one rate each; of the others, each adds a part to the one "
-        "before it.",
+        "estimated: under the float model's probabilities, every row coded. The first four models are trained for one "
+        "rate each and have no reconstruction offsets, which the one model has; of the others, each adds a part to the "
+        "one before it.",
         f"![PSNR over bits per pixel, and rate beside a model for each rate]({PICTURE})",
         f"The one model needs {verdict} rate beside those trained for one rate each, {low} below "
         f"{result['below_db']:.0f} dB.",

@@ -8,7 +8,7 @@ features -> base ----> features^ -> the detector's back half
 v                   v
 picture -> picture layer (analysis and synthesis are told the context of the layer below it) -> picture^
 ^
-context -> preview: what the base layer shows by itself
+features^, context -> preview: what the base layer shows by itself
 """
 
 from dataclasses import dataclass
@@ -112,21 +112,24 @@ class Below(nn.Module):
 
 
 class Preview(nn.Module):
-    """Context [N,32,40,40] -> [N,3,160,160] in 0..1: the base layer's own picture."""
+    """Decoded features [N,C,40,40] and context [N,32,40,40] -> [N,3,160,160] in 0..1: the base layer's own picture."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.register_buffer("mean", torch.zeros(shape[0], 1, 1))
+        self.register_buffer("size", torch.ones(shape[0], 1, 1))
         self.layers = nn.Sequential(
-            nn.Conv2d(CONTEXT, 64, 3, padding=1),
-            *stack(64, 2),
+            nn.Conv2d(shape[0] + CONTEXT, 64, 3, padding=1),
+            *stack(64, 3),
             nn.ReLU(),
             nn.Conv2d(64, 48, 3, padding=1),
             nn.PixelShuffle(4),
         )
 
-    def forward(self, context: Tensor) -> Tensor:
+    def forward(self, features: Tensor, context: Tensor) -> Tensor:
         """Return the picture."""
-        return self.layers(context).float() * 0.25 + 0.5
+        known = torch.cat(((features - self.mean) / self.size, context.to(features.dtype)), 1)
+        return self.layers(known).float() * 0.25 + 0.5
 
 
 class MaskHead(nn.Module):
@@ -159,7 +162,7 @@ class Scalable(nn.Module):
         self.head = MaskHead(family.shape) if family.middle else None
         self.below = Below(family.base_channels) if family.conditional else None
         self.picture = PictureLayer(family.picture_channels, CONTEXT, 32 if family.conditional else 0)
-        self.preview = Preview()
+        self.preview = Preview(family.shape)
 
     def picture_of(
         self, x: Tensor, step: Tensor, under: Decoded, base: Decoded, places: Tensor

@@ -9,7 +9,7 @@ from train.crops import crops
 from train.loop import Plan, Run, fit
 from train.nets.scalable import PictureLayer
 from train.pixels import LAMBDAS, AnyRateTask
-from train.warm import warm
+from train.warm import checkpoint, warm
 
 SEED = 2
 STEPS = 300
@@ -21,7 +21,7 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     for name, parts in {"offsets": ("offsets",), "step": ("offsets", "hyper_step", "prior")}.items():
         torch.manual_seed(SEED)
         model = PictureLayer()
-        warm(model, out.parent / "picture" / "checkpoint.pt")
+        warm(model, checkpoint(out.parent, "picture"))
         model.latent.hyper_step_on = name == "step"
         model.requires_grad_(False)
         for part in parts:

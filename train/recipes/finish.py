@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from bench.settings import data_root
+from bench.settings import MissingDataError, data_root
 from train import base_layer
 from train.bundles.scalable import loaded
 from train.crops import crops
@@ -18,12 +18,17 @@ PLAN = {"rate": 2e-3, "decay": 0.0, "warmup": 20, "clip": 30.0, "ema": 0.99, "co
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train each family there is beside `out` into `out`/NAME: the checkpoints that bundles are built from."""
+    """Train each family there is beside `out` into `out`/NAME: the checkpoints that bundles are built from.
+
+    Raises MidstreamError if there is none.
+    """
+    there = [name for name in FAMILIES if (out.parent / name / "checkpoint.pt").is_file()]
+    if not there:
+        first = " or ".join(f"`midstream train {name} --out {out.parent / name}`" for name in FAMILIES)
+        raise MissingDataError(f"there is no family in {out.parent} to finish: {first} comes first")
     at = base_layer.stand(out.parent / "cache")
     pool = crops(data_root(), out.parent / "cache")
-    for name in FAMILIES:
-        if not (out.parent / name / "checkpoint.pt").exists():
-            continue
+    for name in there:
         torch.manual_seed(SEED)
         model = loaded(out.parent / name / "checkpoint.pt")
         for part in (model.preview, model.base.latent.offsets, model.picture.latent.offsets):

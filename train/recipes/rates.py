@@ -10,7 +10,7 @@ from train.loop import Plan, Run, fit
 from train.nets.scalable import PictureLayer
 from train.pixels import LAMBDAS, PixelTask
 from train.recipes.variable import PLAN
-from train.warm import warm
+from train.warm import checkpoint, warm
 
 SEED = 2
 STEPS = 600
@@ -22,7 +22,7 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     for weight in CHOSEN:
         torch.manual_seed(SEED)
         model = PictureLayer()
-        warm(model, out.parent / "picture" / "checkpoint.pt")
+        warm(model, checkpoint(out.parent, "picture"))
         model.latent.offset_on = model.latent.hyper_step_on = False
         task = PixelTask(crops(data_root(), out.parent / "cache"), model, [weight], 4, SEED)
         run = fit(task, Plan(steps, threads=threads, **PLAN), out / f"{weight:g}", resume)

@@ -9,7 +9,7 @@ from train.crops import crops
 from train.loop import Plan, Run, fit
 from train.nets.scalable import PictureLayer
 from train.pixels import LAMBDAS, VariableTask
-from train.warm import warm
+from train.warm import checkpoint, warm
 
 SEED = 2
 STEPS = 600
@@ -20,6 +20,6 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     """Train into `out` from the recipe `picture`'s weights beside it."""
     torch.manual_seed(SEED)
     model = PictureLayer()
-    warm(model, out.parent / "picture" / "checkpoint.pt")
+    warm(model, checkpoint(out.parent, "picture"))
     task = VariableTask(crops(data_root(), out.parent / "cache"), model, LAMBDAS, 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)
