@@ -96,6 +96,8 @@ class Cloud:
             stack.push_async_callback(self.synthesis.stop)
             for bundle in self.registry:  # one that does not work is an error now, not with its first frame
                 await asyncio.to_thread(self.engine.prepare, bundle)
+                if bundle is not self.registry.current:  # frames of it may come, but most likely none will
+                    self.engine.forget(bundle)
             self.pipeline.start()
             stack.push_async_callback(self.pipeline.stop)
             server = self._server()

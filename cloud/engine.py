@@ -68,6 +68,10 @@ class Engine:
         except Exception as e:  # ONNX Runtime's own exceptions have no common root
             raise BundleError(f"{bundle!r} does not work: {e}") from e
 
+    def forget(self, bundle: Bundle) -> None:
+        """Let go of a bundle's networks until a frame needs them. Only before `start`."""
+        self._detectors.pop(bundle.digest, None)
+
     def start(self, deliver: Callable[[list[Frame], list[Outcome]], None]) -> None:
         """`deliver` is called in the engine's thread with a batch and its outcomes, in the order of submission."""
         self._deliver = deliver

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from common.bundle import MANIFEST, load
+
 COMMANDS = ("demo", "edge", "cloud", "send", "results", "bundle", "bench", "train")
 
 
@@ -20,9 +22,9 @@ def midstream(*words: str, before: str = "pass", **env: str) -> subprocess.Compl
 
 
 def shipped() -> Path:
-    """The bundle that comes with the package."""
-    (folder,) = (Path(str(f)) for f in (resources.files("cloud") / "bundles").iterdir() if f.is_dir())
-    return folder
+    """The embedded detector's bundle, which comes with the package."""
+    folders = [Path(str(folder)) for folder in (resources.files("cloud") / "bundles").iterdir()]
+    return next(f for f in folders if (f / MANIFEST).is_file() and load(f, "both").manifest.name == "embedded")
 
 
 def test_help_names_every_command() -> None:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from bench.stand import Stand
+from cloud.registry import Registry
 from cloud.settings import PACKAGED_BUNDLES
 from common import bundle as bundles
 from common.bundle import FRONT_FILE
@@ -18,7 +19,7 @@ MODES = ("split", "image", "edge")
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """The packaged detector with both halves on both sides, in a folder of its own."""
-    shipped = next(bundles.load(path, "both") for path in sorted(PACKAGED_BUNDLES.iterdir()))
+    shipped = Registry.load(PACKAGED_BUNDLES).current
     manifest = shipped.manifest.model_dump(mode="json", exclude={"format", "files"}, exclude_none=True)
     files: dict[str, tuple[bundles.Side, bytes]] = {
         name: ("both" if name in (FRONT_FILE, "back.onnx") else file.side, shipped.file(name).read_bytes())

@@ -43,7 +43,7 @@ from train.trial import training
 
 ARRAYS = "latent.npz"
 BASE = Rates(352, range(96, 353), 160)
-MIDDLE = Rates(352, range(160, 353), 256)
+MIDDLE = Rates(352, range(64, 353), 112)
 PICTURE = Rates(512, range(352, 513), 432)
 """Steps of 5.7 to 1, a little more than training's."""
 BELOW = (160, 224, 288, 352)
