@@ -39,6 +39,20 @@ class HeldLayers(BaseModel):
     layers: list[HeldLayer]
 
 
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}},
+    202: {"description": "the edge has been asked; come again"},
+    304: {"description": "it is still what If-None-Match names"},
+    404: {"description": "no such frame, or the frame has no such layer"},
+    406: {"description": "none of the formats that are asked for, or the picture is too large for them"},
+    409: {"description": "the frame's bundle is not here, or the edge used another"},
+    410: {"description": "the edge does not have it any more"},
+    422: {"description": "a parameter is invalid, or what the edge sent is damaged: that may be asked for again"},
+    502: {"description": "the edge failed to code the layer; it may be asked again"},
+    503: {"description": "the edge is not connected, or too many pictures are being made; come again"},
+}
+
+
 def router(store: Store, pixels: Pixels) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["pixels"])
@@ -53,20 +67,7 @@ def router(store: Store, pixels: Pixels) -> APIRouter:
         "/v1/frames/{id}/image",
         response_class=Response,
         dependencies=[KNOWN_ONLY],
-        responses={
-            200: {"content": {media_type: {} for media_type in MEDIA_TYPES.values()}},
-            202: {"description": "the edge has been asked; come again"},
-            304: {"description": "it is still what If-None-Match names"},
-            404: {"description": "no such frame, or the frame has no such layer"},
-            406: {"description": "none of the formats that are asked for, or the picture is too large for them"},
-            409: {"description": "the frame's bundle is not here, or the edge used another"},
-            410: {"description": "the edge does not have it any more"},
-            422: {
-                "description": "a parameter is invalid, or what the edge sent is damaged: that may be asked for again"
-            },
-            502: {"description": "the edge failed to code the layer; it may be asked again"},
-            503: {"description": "the edge is not connected, or too many pictures are being made; come again"},
-        },
+        responses=ANSWERS,
     )
     async def image(
         id: str,  # noqa: A002 - the name in the path
