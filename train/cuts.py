@@ -19,6 +19,7 @@ from bench.networks import placed
 from common.bundle import Bundle
 from common.codec.window import Window
 from common.network.front import Front
+from common.scalable.latent_features import mask_of, seen_cells
 from train.nets.features import PATCH
 
 VIEW = 160
@@ -78,10 +79,8 @@ def cuts(bundle: Bundle, root: Path, cache: Path) -> Cuts:
 
 def cells(window: Window, size: int) -> NDArray[np.float32]:
     """[H/4,W/4]: 1 where a latent's cell sees the window."""
-    places = PATCH * window.width // size
-    mask = np.zeros((size // PATCH, size // PATCH), np.float32)
-    mask[window.top // places : -(-window.bottom // places), window.left // places : -(-window.right // places)] = 1
-    return mask
+    grid = size // PATCH, size // PATCH
+    return mask_of([seen_cells(window, grid)], grid)[0, 0]
 
 
 def _view(bundle: Bundle, photos: list[Path], path: Path) -> None:

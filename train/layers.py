@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.settings import data_root
@@ -21,6 +22,7 @@ from train.nets.scalable import Family, Scalable
 from train.pixels import FINEST, step_of
 from train.warm import checkpoint, warm
 
+Places = NDArray[np.float32]
 LEAST, MOST = 0.0018, FINEST
 """Lambdas of the picture."""
 QUALITIES = (128, 352)
@@ -37,6 +39,17 @@ class Weights:
     """w_f, of the error of features."""
     preview: float = 2.0
     """Thousands of bits that a mean squared error of 1/100 (0..1) is worth."""
+
+
+def in_square(taken: Input, width: int, height: int, x: NDArray[np.floating], y: NDArray[np.floating]) -> Places:
+    """[len(y),len(x),2]: where the points of a picture of this size, in its pixels, lie in the network's square.
+
+    -1 to 1 from edge to edge, x before y.
+    """
+    box = taken.box(width, height)
+    across, down = box.left + x * box.width / width, box.top + y * box.height / height
+    grid = np.stack(np.meshgrid(across / taken.width, down / taken.height), -1)
+    return (2 * grid - 1).astype(np.float32)
 
 
 class LayersTask:
@@ -68,15 +81,11 @@ class LayersTask:
             places, qualities, chosen,
         )  # fmt: skip
 
-    def places(self, where: np.void) -> np.ndarray:
+    def places(self, where: np.void) -> Places:
         """[16,16,2]: where the crop's cells lie in the network's square, -1 to 1."""
         width, height = self.cuts.sizes[where["photo"]]
-        box = self.taken.box(int(width), int(height))
         centre = (np.arange(SIZE // STRIDE) + 0.5) * STRIDE * where["scale"]
-        x = box.left + (where["x"] + centre) * box.width / width
-        y = box.top + (where["y"] + centre) * box.height / height
-        grid = np.stack(np.meshgrid(x, y), -1) / np.array([self.taken.width, self.taken.height])
-        return (2 * grid - 1).astype(np.float32)
+        return in_square(self.taken, int(width), int(height), where["x"] + centre, where["y"] + centre)
 
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Thousands of bits of a frame's base and of a crop, and what their errors are worth in such."""

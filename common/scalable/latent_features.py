@@ -124,20 +124,23 @@ class LatentFeatures:
 
     def cells(self, window: Window | None) -> Cells:
         """The latent's cells that see some of the window."""
-        rows, columns = self.grid
-        if window is None:
-            return Cells(0, 0, rows, columns)
-        return Cells(
-            window.top * rows // window.height,
-            window.left * columns // window.width,
-            -(-window.bottom * rows // window.height),
-            -(-window.right * columns // window.width),
-        )
+        return Cells(0, 0, *self.grid) if window is None else seen_cells(window, self.grid)
 
 
 def in_units(fixed: Fixed) -> Features:
     """A decoded latent as networks take it."""
     return fixed.astype(np.float32) * UNIT
+
+
+def seen_cells(window: Window, grid: tuple[int, int]) -> Cells:
+    """The cells of a grid over the network's input that see some of the window."""
+    rows, columns = grid
+    return Cells(
+        window.top * rows // window.height,
+        window.left * columns // window.width,
+        -(-window.bottom * rows // window.height),
+        -(-window.right * columns // window.width),
+    )
 
 
 def mask_of(cells: Sequence[Cells], grid: tuple[int, int]) -> Features:

@@ -24,6 +24,7 @@ from train.bundles.images import load
 from train.bundles.measure import Subject
 from train.bundles.progress import track
 from train.cuts import cells
+from train.layers import in_square
 from train.nets.picture import STRIDE
 from train.nets.scalable import Decoded, FeatureLayer, PictureLayer, Scalable
 from train.pixels import step_of
@@ -133,11 +134,8 @@ def based(
 
 def places(taken: Input, width: int, height: int, rows: int, columns: int) -> Tensor:
     """[1,rows,columns,2]: where a picture's latent cells lie in the network's square, -1 to 1, x before y."""
-    box = taken.box(width, height)
-    x = box.left + (np.arange(columns) + 0.5) * STRIDE * box.width / width
-    y = box.top + (np.arange(rows) + 0.5) * STRIDE * box.height / height
-    grid = np.stack(np.meshgrid(x / taken.width, y / taken.height), -1)
-    return torch.from_numpy((2 * grid - 1).astype(np.float32))[None]
+    x, y = ((np.arange(cells) + 0.5) * STRIDE for cells in (columns, rows))
+    return torch.from_numpy(in_square(taken, width, height, x, y))[None]
 
 
 class Frames:

@@ -136,7 +136,7 @@ def head(result: Mapping[str, Any]) -> list[str]:
         f"`{result['measured_by']}`: base layer and picture trained together, briefly, with three settings of the "
         "weights w_x of the picture's error and w_f of the features'. The base layer on "
         f"{result['photos']} photos of COCO val2017, the picture on {result['pictures']} of Kodak; the picture's bits "
-        "include the base layer's. All bits are estimated: the real bytes of a base layer that ships are 10 to 15 % "
+        "include the base layer's. All bits are estimated: the real bytes of a base layer that ships are "
         "fewer, because rows that are nearly always zero are not coded, at about the same agreement for equal bytes. "
         "Beside even: Bjontegaard delta of the rate.",
     ]

@@ -75,18 +75,20 @@ class Prior(nn.Module):
         return -torch.log2(at_least(chance, LEAST_CHANCE))
 
 
+def silent(inputs: int, width: int) -> nn.Sequential:
+    """A small net of `inputs` numbers to one, which is 0 at first."""
+    last = nn.Linear(width, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), last)
+
+
 class Offsets(nn.Module):
     """The reconstruction offset of an element from its scale in steps and its step; 205 weights."""
 
     def __init__(self, width: int = 12) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
-        )
-        last = self.body[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.body = silent(2, width)
 
     def forward(self, scale: Tensor, step: Tensor) -> Tensor:
         """Offsets in steps, 0 to 0.5, for scales in steps (any shape) and steps that broadcast with them."""
@@ -100,13 +102,7 @@ class Step(nn.Module):
 
     def __init__(self, width: int = 10) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Linear(1, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
-        )
-        last = self.body[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.body = silent(1, width)
 
     def forward(self, step: Tensor) -> Tensor:
         """Steps of the hyper-latent, as many as `step` has."""

@@ -9,11 +9,11 @@ from train.crops import crops
 from train.loop import Plan, Run, fit
 from train.nets.scalable import PictureLayer
 from train.pixels import LAMBDAS, AnyRateTask
+from train.recipes.variable import PLAN
 from train.warm import checkpoint, warm
 
 SEED = 3
 STEPS = 1_000
-PLAN = {"rate": 5e-5, "decay": 1e-4, "warmup": 20, "clip": 1.0, "ema": 0.995, "cool": 0.8}
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
