@@ -119,17 +119,17 @@ def train_layers(
     out: Path, steps: int, resume: bool, threads: int | None, *, seed: int = 3, batch: int = 4,
     weights: Weights = Weights(), beside: Path | None = None, **family: bool,
 ) -> Run:  # fmt: skip
-    """Train a family into `out`, from the recipes `features` and `variable` in `beside`, or beside it.
+    """Train a family into `out`, from the recipes `features` and `every_rate` in `beside`, or beside it.
 
     Raises MidstreamError naming the recipe that is missing.
     """
     torch.manual_seed(seed)
     runs = beside or out.parent
-    features, variable = (checkpoint(runs, recipe) for recipe in ("features", "variable"))
+    features, picture = (checkpoint(runs, recipe) for recipe in ("features", "every_rate"))
     stand = base_layer.stand(runs / "cache")
     model = Scalable(Family(stand.bundle.manifest.cut.shapes[0], **family))
     warm(model.base, features)
-    warm(model.picture, variable)
+    warm(model.picture, picture)
     model.preview.mean.copy_(model.base.analysis.mean)
     model.preview.size.copy_(model.base.analysis.size)
     pool = crops(data_root(), runs / "cache")

@@ -26,7 +26,7 @@ def latent_net(context=0):
     net.spread.copy_(SPREAD)
     nn.init.normal_(net.decoder.head.weight, 0, 0.2)
     for last in (net.offsets.body[-1], net.hyper_step.body[-1]):
-        nn.init.normal_(last.weight, 0, 0.3)
+        nn.init.uniform_(last.weight, 0, 0.5)  # never below 0, whatever this processor's random numbers are
         nn.init.constant_(last.bias, 0.2)
     return net.eval().requires_grad_(False)
 

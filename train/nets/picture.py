@@ -48,10 +48,10 @@ class Linear(nn.Module):
 class Analysis(nn.Module):
     """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]."""
 
-    def __init__(self, channels: int = 192, context: int = 0) -> None:
+    def __init__(self, channels: int = 192, context: int = 0, depth: int = 2) -> None:
         super().__init__()
         self.linear = Linear(PATCH, channels, channels)
-        self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, 2))
+        self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth))
         self.eighth = nn.Sequential(down(64, 128), *stack(128, 2))
         self.leave = quiet(nn.Conv2d(512 + context, channels, 1))
         self.context = context
@@ -71,12 +71,12 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots."""
 
-    def __init__(self, channels: int = 192, context: int = 0) -> None:
+    def __init__(self, channels: int = 192, context: int = 0, depth: int = 3) -> None:
         super().__init__()
         self.linear = Linear(channels, PATCH, channels)
         self.enter = up(channels + context, 128)
         self.eighth = stack(128, 2)
-        self.quarter = nn.Sequential(up(128, 64), *stack(64, 3))
+        self.quarter = nn.Sequential(up(128, 64), *stack(64, depth))
         self.leave = nn.Sequential(nn.ReLU(), quiet(nn.Conv2d(64, 48, 3, padding=1)), nn.PixelShuffle(4))
         self.register_buffer("reach", torch.ones(channels, 1, 1))
 

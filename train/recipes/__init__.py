@@ -8,17 +8,19 @@ from common.errors import MidstreamError
 RECIPES = {
     "detector": "the embedded detector",
     "picture": "the picture layer alone, at its finest rate",
-    "variable": "one picture layer for every rate; after picture",
+    "every_rate": "one picture layer for every rate, long; after picture",
+    "variable": "the same by several objectives, for comparison; after picture",
     "features": "the base layer alone, of the embedded detector's features",
-    "scalable2": "base and picture in one latent space; after features and variable",
-    "disentangled": "task and picture apart; after features and variable",
+    "scalable2": "base and picture in one latent space; after features and every_rate",
+    "disentangled": "task and picture apart; after features and every_rate",
     "finish": "previews and offsets of the two; last, after scalable2 and disentangled",
     "masks": "the head that reads masks from features",
     "scalable3": "base, masks, picture; after finish and masks",
-    "plain": "the picture layer without a base, for comparison; after variable",
+    "clean": "a clean picture out of a noisy one; after picture",
+    "plain": "the picture layer without a base, for comparison; after every_rate",
     "rates": "a picture layer for each of four rates, for comparison; after picture",
     "ablation": "parts of the variable rate, for comparison; after picture",
-    "tradeoff": "three settings of the losses' weights, short, for comparison; after features and variable",
+    "tradeoff": "three settings of the losses' weights, short, for comparison; after features and every_rate",
 }
 """In an order in which each has what it needs; those that need others look for them beside their own folder."""
 

@@ -17,9 +17,9 @@ STEPS = 1_000
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train into `out` from the recipe `variable`'s weights beside it."""
+    """Train into `out` from the recipe `every_rate`'s weights beside it."""
     torch.manual_seed(SEED)
     model = PictureLayer()
-    warm(model, checkpoint(out.parent, "variable"))
+    warm(model, checkpoint(out.parent, "every_rate"))
     task = AnyRateTask(crops(data_root(), out.parent / "cache"), model, LAMBDAS, 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)

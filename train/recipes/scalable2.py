@@ -9,5 +9,5 @@ STEPS = 1_000
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train into `out` from the recipes `features` and `variable` beside it: the picture teaches the base, too."""
+    """Train into `out` from the recipes `features` and `every_rate` beside it: the picture teaches the base, too."""
     return train_layers(out, steps, resume, threads, shared=True)
