@@ -1,17 +1,25 @@
 """Training of joint denoising and compression (Ranjbar Alvar et al., 2022): a clean picture out of a noisy one."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from train.noise import drawn, noisy
-from train.pixels import PixelTask, step_of
+from bench.noise import noisy
+from train.crops import Crops
+from train.nets.denoise import Denoise
+from train.nets.picture import PATCH, STRIDE, start
+from train.noise import drawn
+from train.pixels import FINEST, KLT_STEP, PixelTask, step_of
+from train.warm import warm
 
 CLEANEST = 0.0225
 """The finest lambda: beyond, bits would be spent on what is left of the noise."""
 COARSEST = 0.0018
+NOISE = (0.0012, FINEST)
+"""Lambdas of the noisy picture."""
 
 
 class CleanTask(PixelTask):
@@ -38,3 +46,46 @@ class CleanTask(PixelTask):
 def picture(crops: Tensor) -> Tensor:
     """Crops uint8 [B,H,W,3] as x [B,3,H,W] in 0..1."""
     return crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
+
+
+class NoiseTask:
+    """The noisy picture above the clean one, whose layer stays as it is; both steps are drawn for every step."""
+
+    def __init__(self, pool: Crops, model: Denoise, batch: int, seed: int) -> None:
+        self.model = model
+        self.crops = CleanTask(pool, model.clean, (COARSEST, CLEANEST), batch, seed)
+        self.seed = seed
+
+    def batch(self, step: int, progress: float) -> Any:
+        """Clean and noisy crops uint8 [B,256,256,3]."""
+        return self.crops.batch(step, progress)
+
+    def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
+        """Bits a pixel and the weighted squared error."""
+        rng = np.random.default_rng((self.seed, step, 1))
+        seen = picture(batch[1])
+        clean, weight = (float(np.exp(rng.uniform(*np.log(ends)))) for ends in ((COARSEST, CLEANEST), NOISE))
+        steps = (torch.full((len(seen),), step_of(each), device=seen.device) for each in (clean, weight))
+        _, found, _, bits = self.model(seen, *steps)
+        error = (found - seen).square().mean() * 255**2
+        return {"bits": bits.mean() / (seen.shape[2] * seen.shape[3]), "error": weight * error}
+
+
+@torch.no_grad()
+def denoise_layers(pool: Crops, clean: Path, count: int = 200, seed: int = 0) -> Denoise:
+    """The family above a trained clean layer, its upper layer at the transform of what that leaves."""
+    model = Denoise().eval()
+    warm(model.clean, clean)
+    model.clean.requires_grad_(False)
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(pool), count, replace=False))
+    patches = []
+    for row in rows:
+        sigma, gain = drawn(rng)
+        seen = picture(torch.from_numpy(noisy(pool.pixels[row], sigma, rng, gain))[None])
+        found, _ = model.clean(seen, torch.ones(1))
+        patched = torch.nn.functional.pixel_unshuffle(seen - found + 0.5, STRIDE)
+        patches.append(patched.permute(0, 2, 3, 1).reshape(-1, PATCH))
+    examples = torch.cat(patches)
+    model.noisy.latent.set_spread(start(model.noisy.analysis, model.noisy.synthesis, examples, 255 / KLT_STEP))
+    return model

@@ -107,11 +107,17 @@ class LayersTask:
         return parts
 
 
+PICTURE = (
+    "picture.latent.",
+    *(f"picture.analysis.{part}." for part in ("linear", "quarter", "eighth", "leave")),
+    *(f"picture.synthesis.{part}." for part in ("linear", "enter", "eighth", "quarter", "leave")),
+)
+"""What the picture layer knows from its own training: all but what hears the layers below."""
 KNOWING = (
-    "base.analysis.", "base.latent.", "picture.",
-    *(f"base.transform.{part}." for part in ("enter", "full", "leave", "linear")),
+    "base.analysis.", "base.latent.",
+    *(f"base.transform.{part}." for part in ("enter", "full", "leave", "linear")), *PICTURE,
 )  # fmt: skip
-"""What comes from other runs: of the transform, all but `tell`."""
+"""What comes from other runs: all but what tells the picture layer of the base, and what hears it."""
 PLAN: dict[str, Any] = {"rate": 5e-4, "decay": 1e-4, "warmup": 50, "clip": 30.0, "ema": 0.997, "cool": 0.8}
 
 

@@ -12,10 +12,11 @@ from bench.settings import data_root
 from train import base_layer
 from train.calibration.basis import FLOOR, whitened
 from train.crops import SIZE, crops
-from train.layers import LayersTask
+from train.layers import PICTURE, LayersTask
 from train.loop import Plan, Run, fit
 from train.masks import Masks, masks
-from train.nets.features import CONTEXT, PATCH, Start, start
+from train.nets.blocks import quiet
+from train.nets.features import PATCH, Start, start
 from train.nets.scalable import Family, MaskHead, Scalable
 from train.pixels import step_of
 from train.warm import checkpoint, warm
@@ -24,6 +25,8 @@ UNIT = 352
 QUALITIES = (160, 352)
 BASE_QUALITY = (112, 352)
 LINEAR = 0.05
+PRICE = 0.25
+"""Of an error of masks: at 1 the layer spends many bytes on what no mask shows."""
 COUNTED = 256
 """Photos that the start is computed from."""
 DRAWS = 2
@@ -59,7 +62,7 @@ class MiddleTask:
         weight = 6 / np.log(2) / steps.square() / 1000
         parts = {
             "bits": found.bits.mean() / 1000,
-            "masks": (weight * far / self.unit_error).mean(),
+            "masks": PRICE * (weight * far / self.unit_error).mean(),
             "linear": LINEAR * (weight * off).mean(),
         }
         return parts | self._picture(above, step)
@@ -147,14 +150,14 @@ def train_middle(out: Path, steps: int, resume: bool, threads: int | None, seed:
     warm(model, two_layers)
     assert model.head is not None
     warm(model.head, head)
-    with torch.no_grad():  # what the base layer told the picture means nothing of what the middle layer will tell it
-        model.picture.analysis.leave.weight[:, -CONTEXT:] = 0
-        model.picture.synthesis.enter[0].weight[:, -CONTEXT:] = 0
+    # What the base layer told the picture means nothing of what the middle layer will tell it.
+    quiet(model.picture.analysis.hear)
+    quiet(model.picture.synthesis.hear[0])
     known = masks(data_root(), at.bundle.manifest.input)
     unit_error = begin(model, at, known)
     for part in (model.base, model.head, model.preview):
         part.requires_grad_(False)
     pool = crops(data_root(), out.parent / "cache")
     layers = LayersTask(pool, at.pool, at.bundle.manifest.input, model, at.distance, 3, seed, qualities=BASE_QUALITY)
-    plan = Plan(steps, threads=threads, gentle=("picture.",), **PLAN)
+    plan = Plan(steps, threads=threads, gentle=PICTURE, **PLAN)
     return fit(MiddleTask(layers, known, unit_error, 4), plan, out, resume)

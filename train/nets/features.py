@@ -66,7 +66,8 @@ class LatentTransform(nn.Module):
         self.full = up(128, 64)
         self.merge = nn.Conv2d(64 + beside, 64, 1) if beside else None
         self.leave = nn.Sequential(*stack(64, 2), nn.ReLU(), quiet(nn.Conv2d(64, features, 3, padding=1)))
-        self.tell = nn.Conv2d(64, CONTEXT, 1)
+        self.tell = nn.Conv2d(64 + features, CONTEXT, 1)
+        """Of the decoded features, too: what the nets alone say has next to no brightness in it."""
         self.register_buffer("mean", torch.zeros(features, 1, 1))
         self.register_buffer("reach", torch.ones(channels, 1, 1))
         self.register_buffer("size", torch.ones(features, 1, 1))
@@ -80,8 +81,9 @@ class LatentTransform(nn.Module):
             assert beside is not None
             nets = self.merge(torch.cat((nets, ((beside - self.mean) / self.size).to(nets.dtype)), 1))
         nets = self.leave[:-1](nets)
-        context = self.tell(nets if told else nets.detach())
-        return linear + (self.mean if beside is None else beside) + self.leave[-1](nets).float() * self.size, context
+        decoded = linear + (self.mean if beside is None else beside) + self.leave[-1](nets).float() * self.size
+        known = torch.cat((nets, ((decoded - self.mean) / self.size).to(nets.dtype)), 1)
+        return decoded, self.tell(known if told else known.detach())
 
 
 @dataclass(frozen=True)

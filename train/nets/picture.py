@@ -53,8 +53,8 @@ class Analysis(nn.Module):
         self.linear = Linear(PATCH, channels, channels)
         self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth))
         self.eighth = nn.Sequential(down(64, 128), *stack(128, 2))
-        self.leave = quiet(nn.Conv2d(512 + context, channels, 1))
-        self.context = context
+        self.leave = quiet(nn.Conv2d(512, channels, 1))
+        self.hear = quiet(nn.Conv2d(context, channels, 1)) if context else None
         self.register_buffer("reach", torch.ones(channels, 1, 1))
         """The channel's spread: what the nets add is in units of it."""
 
@@ -62,10 +62,10 @@ class Analysis(nn.Module):
         """Return the latent."""
         x = x - 0.5
         fine = self.eighth(self.quarter(x * 4))
-        coarse = F.pixel_unshuffle(F.relu(fine), 2)
-        if context is not None:
-            coarse = torch.cat((coarse, context.to(coarse.dtype)), 1)
-        return self.linear(F.pixel_unshuffle(x, STRIDE)) + self.leave(coarse).float() * self.reach
+        nets = self.leave(F.pixel_unshuffle(F.relu(fine), 2))
+        if self.hear is not None:
+            nets = nets + self.hear(context)
+        return self.linear(F.pixel_unshuffle(x, STRIDE)) + nets.float() * self.reach
 
 
 class Synthesis(nn.Module):
@@ -74,7 +74,10 @@ class Synthesis(nn.Module):
     def __init__(self, channels: int = 192, context: int = 0, depth: int = 3) -> None:
         super().__init__()
         self.linear = Linear(channels, PATCH, channels)
-        self.enter = up(channels + context, 128)
+        self.enter = up(channels, 128)
+        self.hear = up(context, 128) if context else None
+        if self.hear is not None:
+            quiet(self.hear[0])
         self.eighth = stack(128, 2)
         self.quarter = nn.Sequential(up(128, 64), *stack(64, depth))
         self.leave = nn.Sequential(nn.ReLU(), quiet(nn.Conv2d(64, 48, 3, padding=1)), nn.PixelShuffle(4))
@@ -83,8 +86,10 @@ class Synthesis(nn.Module):
     def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the picture."""
         y = y.float()
-        known = y / self.reach if context is None else torch.cat((y / self.reach, context.to(y.dtype)), 1)
-        nets = self.leave(self.quarter(self.eighth(self.enter(known))))
+        known = self.enter(y / self.reach)
+        if self.hear is not None:
+            known = known + self.hear(context)
+        nets = self.leave(self.quarter(self.eighth(known)))
         return F.pixel_shuffle(self.linear(y), STRIDE) + 0.25 * nets.float() + 0.5
 
 
@@ -94,15 +99,23 @@ def start(analysis: Analysis, synthesis: Synthesis, patches: Tensor, scale: floa
 
     Returns the standard deviation of each channel.
     """
-    patches = patches.double() - 0.5
-    second = patches.T @ patches / len(patches)  # about 0.5 and not the mean: the nets have no better idea at first
+    return klt((analysis.linear, synthesis.linear), (analysis.reach, synthesis.reach), patches - 0.5, scale)
+
+
+@torch.no_grad()
+def klt(linear: tuple[Linear, Linear], reach: tuple[Tensor, Tensor], patches: Tensor, scale: float) -> Tensor:
+    """Give an analysis's and a synthesis's linear paths the transform of patches [M,P] times `scale`, and set the
+    reach of their nets. Returns the standard deviation of each channel.
+    """
+    patches = patches.double()
+    second = patches.T @ patches / len(patches)  # about 0 and not the mean: the nets have no better idea at first
     values, vectors = torch.linalg.eigh(second)
-    channels = len(analysis.reach)
+    channels = len(reach[0])
     basis = vectors.flip(1)[:, :channels].T
-    analysis.linear.fixed.copy_(basis * scale)
-    synthesis.linear.fixed.copy_(basis.T / scale)
+    linear[0].fixed.copy_(basis * scale)
+    linear[1].fixed.copy_(basis.T / scale)
     deviation = (values.flip(0)[:channels].clamp_min(1e-12).sqrt() * scale).float()
-    reach = torch.exp2(torch.log2(deviation).round()).clamp_min(1.0)[:, None, None]
-    analysis.reach.copy_(reach.clamp_max(8.0))
-    synthesis.reach.copy_(reach)
+    octaves = torch.exp2(torch.log2(deviation).round()).clamp_min(1.0)[:, None, None]
+    reach[0].copy_(octaves.clamp_max(8.0))
+    reach[1].copy_(octaves)
     return deviation

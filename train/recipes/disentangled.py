@@ -9,5 +9,5 @@ STEPS = 1_000
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train into `out` from the recipes `features` and `every_rate` beside it; p(y2 | y1) is conditioned on the base."""
+    """Train into `out` from the recipes `features` and `every_rate` beside it; p(y2 | y1) knows the base."""
     return train_layers(out, steps, resume, threads, shared=False, conditional=True)

@@ -10,7 +10,7 @@ SETTINGS = {"picture": Weights(picture=2.0, features=0.3), "even": Weights(), "f
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train each setting into `out`/NAME from the recipes `features` and `every_rate` beside it; return the last run."""
+    """Train each setting into `out`/NAME from the recipes `features` and `every_rate` beside it; return the last."""
     for name, weights in SETTINGS.items():
         run = train_layers(out / name, steps, resume, threads, weights=weights, beside=out.parent, shared=True)
     return run

@@ -1,0 +1,30 @@
+"""A clean picture out of a noisy one, and the noise upon it (Ranjbar Alvar et al., 2022).
+
+noisy x -> clean layer -> y1 -> clean^
+x - clean^ -> noisy layer -> y2 -> what is added to clean^: the noise, and what was taken for it
+"""
+
+import torch
+from torch import Tensor, nn
+
+from train.nets.picture import PATCH
+from train.nets.scalable import PictureLayer
+
+DEEPER = 2
+"""More blocks than the picture layer's: noise is to be told from texture."""
+
+
+class Denoise(nn.Module):
+    """Both layers. Noise has no structure: the upper layer keeps as many channels as a cell has values."""
+
+    def __init__(self, channels: int = 192, noise_channels: int = PATCH, deeper: int = DEEPER) -> None:
+        super().__init__()
+        self.clean = PictureLayer(channels, deeper=deeper)
+        self.noisy = PictureLayer(noise_channels)
+
+    def forward(self, x: Tensor, clean_step: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Code noisy pictures [N,3,H,W] in 0..1: clean^, noisy^, and the bits of each layer [N]."""
+        with torch.no_grad():
+            clean, clean_bits = self.clean(x, clean_step)
+        rest, bits = self.noisy(x - clean + 0.5, step)
+        return clean, clean + rest - 0.5, clean_bits, bits
