@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -30,14 +31,14 @@ class Camera(threading.Thread):
     def run(self) -> None:
         """Send everything; a frame refused for want of room is sent again when the edge says."""
         assert self._at.hostname
-        connection = http.client.HTTPConnection(self._at.hostname, self._at.port, timeout=60)
         headers = {"Content-Type": "image/jpeg", "X-Camera-Id": self.name}
         due = time.monotonic()
-        for i in range(self._count):
-            if self._interval:
-                due += self._interval
-                time.sleep(max(0.0, due - time.monotonic()))
-            self._post(connection, self._frames[i % len(self._frames)], headers)
+        with closing(http.client.HTTPConnection(self._at.hostname, self._at.port, timeout=60)) as connection:
+            for i in range(self._count):
+                if self._interval:
+                    due += self._interval
+                    time.sleep(max(0.0, due - time.monotonic()))
+                self._post(connection, self._frames[i % len(self._frames)], headers)
 
     def _post(self, connection: http.client.HTTPConnection, data: bytes, headers: dict[str, str]) -> None:
         while True:

@@ -18,17 +18,20 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from cloud.api import bundles, events, export, images, problems, results
+from cloud.api import bundles, clips, events, export, images, problems, results
 from cloud.api import health as http_health
 from cloud.api import rules as http_rules
+from cloud.api import tracks as http_tracks
 from cloud.api.shapes import Shapes
 from cloud.aside import Aside
+from cloud.clips import Clips
 from cloud.engine import Engine
 from cloud.grpc_bundles import BundleService
 from cloud.hub import Hub
 from cloud.ingest import IngestService
 from cloud.layers import Layers
 from cloud.links import Links
+from cloud.opened import Opened
 from cloud.page_files import PageFiles
 from cloud.pipeline import Pipeline
 from cloud.pixels import Pixels
@@ -39,8 +42,10 @@ from cloud.server import Server, listen, write_port
 from cloud.settings import PACKAGED_BUNDLES, Settings
 from cloud.store import Record, Store
 from cloud.synthesis import Synthesis
+from cloud.tiles import Tiles
 from common import apidocs
-from common.errors import MidstreamError
+from common.bundle import Bundle
+from common.errors import BundleError, MidstreamError
 from common.problems import SCHEMA
 from common.telemetry import Metrics, setup_logging
 from common.wire import SERVER_OPTIONS, stream_pb2_grpc
@@ -60,7 +65,7 @@ class Cloud:
         s = self.settings = settings
         self.metrics = Metrics("cloud", _version())
         self.registry = Registry.load(s.bundles_dir, s.bundle, PACKAGED_BUNDLES)
-        self.store = Store(s.database_url, s.pictures_max_bytes, s.layers_max_bytes)
+        self.store = Store(s.database_url, s.pictures_max_bytes, s.layers_max_bytes, s.track_score)
         self.shapes = Shapes(self.registry)
         self.hub = Hub(self.store, partial(events.render, self.shapes))
         self.engine = Engine(
@@ -73,15 +78,27 @@ class Cloud:
         self.pipeline = Pipeline(self.engine, self.store, self._publish, self.metrics, s.queue_max)
         self.retention = Retention(self.store, self.metrics, s.results_max_age_s, s.layers_max_age_s)
         self.links = Links(self.metrics.link_up)
-        self.aside = Aside(self.store)
+        opened = Opened(s.back_threads)
+        tiles = Tiles(opened)
+        self.aside = Aside(self.store, tiles)
         self.layers = Layers(self.links, self.aside.keep, s.pictures_max_bytes, s.layers_max_bytes // 2)
-        self.synthesis = Synthesis(s.back_threads)
-        self.pixels = Pixels(self.registry, self.store, self.aside, self.layers, self.synthesis)
+        self.synthesis = Synthesis(opened)
+        self.pixels = Pixels(self.registry, self.store, self.aside, self.layers, self.synthesis, tiles)
+        self.clips = Clips(self.store, self.pixels)
         self.rules = Rules(self.store, self.pixels, self.metrics)
         self.ingest = IngestService(
-            self.registry, self.pipeline, self.store, self.links, self.layers, self.metrics, s.window, s.edge_rate
+            self.registry,
+            self.pipeline,
+            self.store,
+            self.links,
+            self.layers,
+            self.metrics,
+            s.window,
+            s.edge_rate,
+            self.engine.states.name,
         )
         self.grpc_port = 0
+        self._preparing: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -94,6 +111,7 @@ class Cloud:
             for name, run in {"retention": self.retention.run, "rules": self.rules.run}.items():
                 stack.push_async_callback(_end, asyncio.create_task(run(), name=name))
             stack.push_async_callback(self.synthesis.stop)
+            stack.push_async_callback(self.clips.stop)
             for bundle in self.registry:  # one that does not work is an error now, not with its first frame
                 await asyncio.to_thread(self.engine.prepare, bundle)
                 if bundle is not self.registry.current:  # frames of it may come, but most likely none will
@@ -113,6 +131,19 @@ class Cloud:
             self.hub.close()
         log.info("cloud stopped", results=self.store.last_number)
 
+    def _expect(self, bundle: Bundle) -> None:
+        """Frames of this bundle are about to come: those of others must not wait until it is loaded."""
+        if bundle.digest not in self._preparing:
+            self._preparing[bundle.digest] = asyncio.create_task(self._prepare(bundle), name="prepare a bundle")
+
+    async def _prepare(self, bundle: Bundle) -> None:
+        try:
+            await asyncio.to_thread(self.engine.prepare, bundle)
+        except BundleError as e:
+            log.warning("a bundle that an edge asked for does not load", error=str(e))
+        finally:
+            del self._preparing[bundle.digest]
+
     def _publish(self, records: list[Record]) -> None:
         self.hub.publish(records)
         self.rules.look(records)
@@ -130,7 +161,7 @@ class Cloud:
     def _server(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=SERVER_OPTIONS, compression=grpc.Compression.NoCompression)
         stream_pb2_grpc.add_IngestServiceServicer_to_server(self.ingest, server)
-        stream_pb2_grpc.add_BundleServiceServicer_to_server(BundleService(self.registry), server)
+        stream_pb2_grpc.add_BundleServiceServicer_to_server(BundleService(self.registry, self._expect), server)
         self.health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         return server
@@ -166,7 +197,9 @@ def build(settings: Settings) -> FastAPI:
     problems.install(app)
     apidocs.install(app)
     app.include_router(results.router(cloud.store, cloud.links, cloud.shapes))
+    app.include_router(http_tracks.router(cloud.store))
     app.include_router(images.router(cloud.store, cloud.pixels))
+    app.include_router(clips.router(cloud.clips))
     app.include_router(http_rules.router(cloud.rules))
     app.include_router(events.router(cloud.hub))
     app.include_router(export.router(cloud.store, cloud.registry, cloud.shapes))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.frame import Origin
+from cloud.frame import Frame, Origin
 from cloud.networks import open_back
+from cloud.states import States
 from common import feature_codec
 from common.bundle import Bundle
-from common.codec import BatchCodec, Container, Features, Layer, Window
+from common.codec import BatchCodec, Container, Features, Layer, TemporalCodec, Window
 from common.codec.container import check
 from common.errors import BitstreamError
 from common.network.front import Front
@@ -48,6 +49,7 @@ class Detector:
         self._lists = DetectionList(manifest.detector.labels, manifest.detector.max_detections)
         self._input = manifest.input
         self._shapes = manifest.cut.shapes
+        self._beside = frozenset(layer.kind for layer in manifest.layers)
         self._min_score = min_score
         self.front = Front(bundle, threads) if Mode.IMAGE in manifest.modes else None
         """Where the bundle's files allow it."""
@@ -67,6 +69,21 @@ class Detector:
         origin, door = self._doors[container.codec]
         return origin, door(container)
 
+    def enter_frame(self, frame: Frame, states: States) -> tuple[Origin, Halfway]:
+        """The same of a frame that may be coded after another of its camera, and is kept for those after it.
+
+        Raises MissingReferenceError if what it is coded after is not held, BitstreamError as `enter`.
+        """
+        container = frame.container
+        if container.codec != self._codec.id or not isinstance(self._codec, TemporalCodec):
+            return self.enter(container)
+        layers, window = _own(container, self._beside), self._window(container)
+        features, state = self._codec.decode_after(layers, window, lambda name: states.held(frame, name))
+        if state is not None:
+            states.keep(frame, state)
+        origin, _ = self._doors[container.codec]
+        return origin, Halfway(features=features)
+
     def is_batched(self, container: Container) -> bool:
         """Whether `enter_many` takes this frame: what travelled needs a network to decode it."""
         return container.codec == self._codec.id and isinstance(self._codec, BatchCodec)
@@ -75,7 +92,7 @@ class Detector:
         """The same for frames that are batched, by one run. Raises BitstreamError if one of them is damaged."""
         assert isinstance(self._codec, BatchCodec)
         origin, _ = self._doors[self._codec.id]
-        frames = [(_own(container), self._window(container)) for container in containers]
+        frames = [(_own(container, self._beside), self._window(container)) for container in containers]
         return [(origin, Halfway(features=features)) for features in self._codec.decode_many(frames)]
 
     def shadow(self, container: Container) -> NDArray[np.uint8] | None:
@@ -93,7 +110,7 @@ class Detector:
     # ---- the doors
 
     def _features(self, container: Container) -> Halfway:
-        return Halfway(features=self._codec.decode(_own(container), self._window(container)))
+        return Halfway(features=self._codec.decode(_own(container, self._beside), self._window(container)))
 
     def _picture(self, container: Container) -> Halfway:
         _check_quality(container, self._pictures.qualities)
@@ -117,6 +134,6 @@ def _check_quality(container: Container, there: range) -> None:
     check(quality in there, "quality", f"{there[0]} to {there[-1]} with codec {container.codec}", quality)
 
 
-def _own(container: Container) -> list[Layer]:
-    """The layers that the result is made of."""
-    return [layer for layer in container.layers if layer.kind != SHADOW]
+def _own(container: Container, beside: frozenset[int] = frozenset()) -> list[Layer]:
+    """The layers that the result is made of: not those that a bundle has for the picture, `beside` them."""
+    return [layer for layer in container.layers if layer.kind != SHADOW and layer.kind not in beside]

@@ -51,16 +51,20 @@ def mask(classes: NDArray[np.uint8], form: str) -> bytes:
 
 def again(data: bytes, size: tuple[int, int], form: str) -> bytes:
     """A picture from an edge in another form, upright. Raises BitstreamError unless it has these sides, either way."""
+    return _file(upright(data, size), form, _PHOTO)
+
+
+def upright(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """A picture as RGB, as the edge saw it. Raises BitstreamError unless it has these sides, either way."""
     try:
         # Only the header so far: nothing of a size that was not expected is ever allocated.
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
             if sorted(image.size) != sorted(size) or not fitting(*size):
                 raise BitstreamError(f"picture: expected {size[0]}x{size[1]} pixels, got {image.width}x{image.height}")
             # As at the edge, which heeds the orientation of a JPEG alone: there the boxes of its detections come from.
-            upright = to_rgb(ImageOps.exif_transpose(image) if image.format == "JPEG" else image)
+            return to_rgb(ImageOps.exif_transpose(image) if image.format == "JPEG" else image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise BitstreamError(f"picture: expected one that can be decoded, got {e}") from e
-    return _file(upright, form, _PHOTO)
 
 
 def _file(image: Image.Image, form: str, options: Options) -> bytes:

@@ -1,11 +1,13 @@
 """The engine: one thread that owns the networks and turns frames into results, in order, in batches.
 
-A batch is frames of one bundle that were waiting together. A frame that is alone waits `wait_ms` for company; one
-that finds company does not wait. Whatever is wrong with a frame is its own: its neighbours in the batch go on.
+A batch is frames that were waiting together; those of one bundle go through its networks together. A frame that is
+alone waits `wait_ms` for company; one that finds company does not wait. Whatever is wrong with a frame is its own: its
+neighbours in the batch go on.
 """
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -16,12 +18,16 @@ import structlog
 from cloud.detector import Detector, Halfway
 from cloud.frame import Frame, Origin, Outcome, Reason, Refused, Result
 from cloud.shadow import Shadow, is_shadowed
+from cloud.states import States
 from common.bundle import Bundle
-from common.errors import BitstreamError, BundleError
+from common.errors import BitstreamError, BundleError, MissingReferenceError
 from common.network.back import Raw
 from common.telemetry import Metrics
 
 log = structlog.get_logger()
+
+_MOST_DETECTORS = 8
+"""Loaded at once; of more, the one used least recently is loaded again with its next frame."""
 
 
 @dataclass(slots=True)
@@ -52,25 +58,32 @@ class Engine:
         self._wait_s = wait_ms / 1000
         self._threads = threads
         self._min_score = min_score
-        self._detectors: dict[str, Detector] = {}
-        self._held_over: _Work | None = None
+        self._detectors: OrderedDict[str, Detector] = OrderedDict()
+        """By digest, the one used last at the end."""
+        self._loaded = threading.Lock()
         self._metrics = metrics
+        self.states = States()
+        """What frames left for those coded after them. Of the engine's thread, but for its name."""
         self._shadow = Shadow(metrics)
         self._deliver: Callable[[list[Frame], list[Outcome]], None]
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def prepare(self, bundle: Bundle) -> None:
-        """Load a bundle's networks now rather than with its first frame. Raises BundleError."""
+        """Load a bundle's networks now rather than with its first frame. From any thread. Raises BundleError."""
         try:
-            self._detector(bundle).warm_up(self._batch_max)
+            if (detector := self._found(bundle)) is None:
+                detector = self._opened(bundle)
+                detector.warm_up(self._batch_max)
+                self._keep(bundle, detector)
         except BundleError:
             raise
         except Exception as e:  # ONNX Runtime's own exceptions have no common root
             raise BundleError(f"{bundle!r} does not work: {e}") from e
 
     def forget(self, bundle: Bundle) -> None:
-        """Let go of a bundle's networks until a frame needs them. Only before `start`."""
-        self._detectors.pop(bundle.digest, None)
+        """Let go of a bundle's networks until a frame needs them."""
+        with self._loaded:
+            self._detectors.pop(bundle.digest, None)
 
     def start(self, deliver: Callable[[list[Frame], list[Outcome]], None]) -> None:
         """`deliver` is called in the engine's thread with a batch and its outcomes, in the order of submission."""
@@ -107,18 +120,14 @@ class Engine:
                     self._shadow.offer(self._detector(outcome.frame.bundle), outcome)
 
     def _next_batch(self) -> list[_Work]:
-        """Frames of one bundle; none when the engine is stopped. A frame of another bundle opens the next batch."""
-        first = self._held_over or self._queue.get()
-        self._held_over = None
+        """None when the engine is stopped."""
+        first = self._queue.get()
         if first is None:
             return []
         batch = [first]
         while len(batch) < self._batch_max:
             following = self._following(wait=len(batch) == 1)
             if following is None:
-                break
-            if following.frame.bundle.digest != first.frame.bundle.digest:
-                self._held_over = following
                 break
             batch.append(following)
         return batch
@@ -133,6 +142,15 @@ class Engine:
         return work
 
     def _process(self, batch: list[_Work]) -> None:
+        self._admit(batch)
+        by_bundle: dict[str, list[_Work]] = {}
+        for work in batch:
+            by_bundle.setdefault(work.frame.bundle.digest, []).append(work)
+        for together in by_bundle.values():
+            self._detect(together)
+
+    def _detect(self, batch: list[_Work]) -> None:
+        """Frames of one bundle."""
         try:
             detector = self._detector(batch[0].frame.bundle)
         except Exception as e:  # whatever is wrong with a bundle, the frames of others must get through
@@ -141,7 +159,6 @@ class Engine:
             for work in batch:
                 work.refused = Refused(Reason.FAILED, said)
             return
-        self._admit(batch)
         self._enter(batch, detector)
         # Each step takes the frames that stand before it: a picture needs them all, detections none.
         self._each([w for w in batch if w.at.picture is not None], "front", lambda work: _front(detector, work))
@@ -153,10 +170,17 @@ class Engine:
         picked_ns, now_us = time.monotonic_ns(), time.time_ns() // 1000
         for work in batch:
             self._took(work, "batch", picked_ns - work.submitted_ns)
+            self._in_order(work)
             expires_us = work.frame.expires_us
             if expires_us is not None and expires_us < now_us:
                 late = (now_us - expires_us) / 1e6
                 work.refused = Refused(Reason.EXPIRED, f"expired {late:.3f} s before its turn in the cloud")
+
+    def _in_order(self, work: _Work) -> None:
+        try:
+            self.states.check(work.frame)
+        except MissingReferenceError as e:
+            work.refused = Refused(Reason.MISSING_REFERENCE, str(e))
 
     def _each(self, batch: list[_Work], stage: str, step: Callable[[_Work], None]) -> None:
         for work in batch:
@@ -167,6 +191,8 @@ class Engine:
                 step(work)
             except BitstreamError as e:
                 work.refused = Refused(Reason.CORRUPT, str(e))
+            except MissingReferenceError as e:
+                work.refused = Refused(Reason.MISSING_REFERENCE, str(e))
             except Exception as e:  # a frame that breaks a step must not take the engine down
                 log.exception("step failed", stage=stage, frame=work.frame.id, camera=work.frame.camera)
                 work.refused = Refused(Reason.FAILED, f"{stage}: {type(e).__name__}")
@@ -186,7 +212,7 @@ class Engine:
                 work.origin, work.at = origin, at
                 self._took(work, "decode_features", time.monotonic_ns() - started)
         alone = [work for work in batch if work.origin is None]
-        self._each(alone, "decode_features", lambda work: _enter(detector, work))
+        self._each(alone, "decode_features", lambda work: _enter(detector, self.states, work))
 
     def _back(self, batch: list[_Work], detector: Detector) -> None:
         """All of the batch at once; one at a time if the network takes only one, or fails on the batch."""
@@ -209,14 +235,38 @@ class Engine:
         work.timing[stage] = ns / 1e6
         self._metrics.stage.labels(stage).observe(ns / 1e9)
 
+    # ---- what is loaded
+
     def _detector(self, bundle: Bundle) -> Detector:
-        if bundle.digest not in self._detectors:
-            self._detectors[bundle.digest] = Detector(bundle, self._threads, self._min_score)
-        return self._detectors[bundle.digest]
+        if (detector := self._found(bundle)) is None:
+            detector = self._opened(bundle)
+            self._keep(bundle, detector)
+        return detector
+
+    def _opened(self, bundle: Bundle) -> Detector:
+        return Detector(bundle, self._threads, self._min_score)
+
+    def _found(self, bundle: Bundle) -> Detector | None:
+        with self._loaded:
+            if bundle.digest in self._detectors:
+                self._detectors.move_to_end(bundle.digest)
+            return self._detectors.get(bundle.digest)
+
+    def _keep(self, bundle: Bundle, detector: Detector) -> None:
+        with self._loaded:
+            self._detectors[bundle.digest] = detector
+            while len(self._detectors) > _MOST_DETECTORS:
+                self._detectors.popitem(last=False)
 
 
-def _enter(detector: Detector, work: _Work) -> None:
-    work.origin, work.at = detector.enter(work.frame.container)
+def _enter(detector: Detector, states: States, work: _Work) -> None:
+    states.check(work.frame)  # one before it in the batch may have been found to have no reference
+    try:
+        work.origin, work.at = detector.enter_frame(work.frame, states)
+    except MissingReferenceError:
+        states.missing(work.frame)
+        raise
+    states.came(work.frame)
 
 
 def _front(detector: Detector, work: _Work) -> None:

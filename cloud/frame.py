@@ -20,6 +20,8 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     INVALID = "invalid"
     FAILED = "failed"
+    MISSING_REFERENCE = "missing_reference"
+    """It may come again, coded alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Frame:
     bundle: Bundle
     container: Container
     settle: Callable[["Frame", Verdict], None]
+    anew: bool = False
+    """Coded again, alone, because what it was coded after was not held."""
 
 
 @dataclass(frozen=True, slots=True)

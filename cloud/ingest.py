@@ -38,6 +38,7 @@ _NACKS = {
     Reason.EXPIRED: wire.NACK_REASON_EXPIRED,
     Reason.INVALID: wire.NACK_REASON_INVALID,
     Reason.FAILED: wire.NACK_REASON_FAILED,
+    Reason.MISSING_REFERENCE: wire.NACK_REASON_MISSING_REFERENCE,
 }
 
 
@@ -62,6 +63,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         metrics: Metrics,
         window: int,
         edge_rate: int = 0,
+        references: bytes = b"",
     ) -> None:
         self._registry = registry
         self._pipeline = pipeline
@@ -70,6 +72,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         self._layers = layers
         self._window = window
         self._edge_rate = edge_rate
+        self._references = references
         self._received_bytes = metrics.link_bytes.labels("in")
         self._sent_bytes = metrics.link_bytes.labels("out")
         self._base_bytes = metrics.feature_bytes.labels("base")
@@ -128,7 +131,12 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
     def _welcome(self) -> wire.IngestResponse:
         digest = self._registry.current.digest
         return wire.IngestResponse(
-            welcome=wire.Welcome(bundle_digest=digest, window=self._window, max_payload_bytes=MAX_PAYLOAD_BYTES)
+            welcome=wire.Welcome(
+                bundle_digest=digest,
+                window=self._window,
+                max_payload_bytes=MAX_PAYLOAD_BYTES,
+                references=self._references,
+            )
         )
 
     async def _read(self, link: Link, context: Any) -> None:

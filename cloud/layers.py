@@ -6,11 +6,12 @@ asked for again. An edge that is busy is asked again, ever less often.
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -33,13 +34,15 @@ _MAX_OUTSTANDING = 1000
 _MAX_STORING = 8
 """Pictures in memory while the database takes its time. What comes beyond is dropped, to be asked for again."""
 _MAX_REFUSED = 10_000
+_LOOK_SECONDS = 1.0
+"""How often who waits looks whether there is still something to wait for."""
 
 Key = tuple[str, str]
 """(frame id, layer)"""
 QualityKey = tuple[str, str, int]
 """The same and the least quality, 0 for any."""
-Keep = Callable[[str, Pixels], Awaitable[None]]
-"""(frame id, what came)"""
+Keep = Callable[[Wish, Pixels], Awaitable[None]]
+"""(what was wanted, what came). Raises ReplyError for what can only be seen to be damaged there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class _Request:
     timer: asyncio.TimerHandle | None = None
     """Until it is asked again."""
     until: float = 0.0
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    """Other than by saying that it is busy."""
 
     def __post_init__(self) -> None:
         self.until = self.began + _PATIENCE_SECONDS
@@ -129,13 +134,24 @@ class Layers:
             self._wait_for_busy(request)
             return
         del self._outstanding[request.wish.key]
+        request.answered.set()
         wish = request.wish
         try:
             came = read(reply, wish, self._max_coded if wish.fits else self._max_original)
         except ReplyError as e:
             self._refuse(wish, e.refusal)
         else:
-            self._start_storing(wish.key, came)
+            self._start_storing(wish, came)
+
+    async def news(self, key: Key, seconds: float) -> None:
+        """Wait until what is being fetched has come, or has not; or so long."""
+        # An edge that leaves says nothing, so it is looked at now and then whether it is still there.
+        seconds = min(seconds, _LOOK_SECONDS)
+        if key not in self._storing and (request := self._outstanding.get(key)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(request.answered.wait(), seconds)
+        if storing := self._storing.get(key):
+            await asyncio.wait([storing], timeout=seconds)
 
     async def drain(self) -> None:
         """Wait until what has come is kept."""
@@ -174,23 +190,25 @@ class Layers:
         while len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
 
-    def _start_storing(self, key: Key, came: Pixels) -> None:
+    def _start_storing(self, wish: Wish, came: Pixels) -> None:
         if len(self._storing) >= _MAX_STORING:
-            log.warning("picture dropped: too many wait for the database", frame=key[0])
+            log.warning("picture dropped: too many wait for the database", frame=wish.frame)
             return
-        self._storing[key] = asyncio.create_task(self._store(key, came))
+        self._storing[wish.key] = asyncio.create_task(self._store(wish, came))
 
     def _forget_late(self) -> None:
         now = self._clock()
         self._outstanding = {key: r for key, r in self._outstanding.items() if now < r.until}
 
-    async def _store(self, key: Key, came: Pixels) -> None:
+    async def _store(self, wish: Wish, came: Pixels) -> None:
         try:
-            await self._keep(key[0], came)
+            await self._keep(wish, came)
+        except ReplyError as e:
+            self._refuse(wish, e.refusal)
         except Exception:
-            log.exception("cannot keep a picture", frame=key[0])
+            log.exception("cannot keep a picture", frame=wish.frame)
         finally:  # kept, or to be asked for again
-            del self._storing[key]
+            del self._storing[wish.key]
 
 
 def _message(request: _Request) -> wire.IngestResponse:
@@ -202,5 +220,7 @@ def _message(request: _Request) -> wire.IngestResponse:
             layer=wish.layer,
             with_base=wish.with_base,
             quality=wish.quality,
+            regions=[wire.Region(**region._asdict()) for region in wish.regions],
+            below=wish.below,
         )
     )

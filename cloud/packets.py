@@ -65,6 +65,7 @@ def frame_of(
         bundle=bundle,
         container=container,
         settle=settle,
+        anew=packet.anew,
     )
 
 

@@ -2,9 +2,14 @@
 
 look ──► offers (is there such a layer?) ──► store (is it here?) ──► layers (ask the edge)
 file ──► synthesis (layers → picture → file)
+
+Of a layer in tiles, those that a part of the picture needs may be here and others not: tiles says which.
 """
 
+import asyncio
 import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -13,39 +18,64 @@ from cloud.aside import Aside
 from cloud.encoded import MEDIA_TYPES
 from cloud.frame import Coded, Original
 from cloud.layers import Answer, Asked, Layers
-from cloud.offers import FULL, MASK, NAMES, ORIGINAL, Offer, offers
+from cloud.offers import Offer, codec_id, offers
 from cloud.registry import Registry
-from cloud.replies import Fits, Refusal, Wish, quality_of
+from cloud.replies import Fits, Refusal, Wish
 from cloud.store import Record, Store, StoreError
-from cloud.synthesis import Synthesis
+from cloud.synthesis import Shown, Synthesis
+from cloud.tiles import Part, Tiles
 from common.bundle import Bundle
 from common.codec import Layer
 from common.codec.container import Kind
 from common.errors import BitstreamError, BundleError
-from common.scalable import LatentFeatures
+from common.layers import BASE, FULL, MASK, NAMES, ORIGINAL, checksum, quality_of
 from common.scalable.pictures import MOST_PIXELS
+from common.scalable.regions import Region
 
 log = structlog.get_logger()
+
+_MOST_WAITING = 64
+"""Who may wait for pixels at once. Whoever comes then is told at once that they are being fetched."""
+_MOST_MENDED = 10_000
+_NO_PART = "roi: it is not coded in tiles, so no part of it can be had alone; leave roi out"
+_NOT_TILED = Refusal(422, "invalid-request", _NO_PART, final=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """All that a layer is made of, and its digest."""
+    """All that a layer is made of, and its digest; of tiles those that the regions need, so many of them damaged."""
 
     offer: Offer
     made_of: Original | Coded
     digest: str
+    regions: tuple[Region, ...] | None = None
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much is here of a layer. `tiles`: how many, of how many; None of a layer that has none."""
+
+    bytes: int
+    whole: bool
+    tiles: tuple[int, int] | None = None
 
 
 class Pixels:
     """Every frame's pixels, by the names of cloud/offers.py."""
 
-    def __init__(self, registry: Registry, store: Store, aside: Aside, layers: Layers, synthesis: Synthesis) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, aside: Aside, layers: Layers, synthesis: Synthesis, tiles: Tiles
+    ) -> None:
         self._registry = registry
         self._store = store
         self._aside = aside
         self._layers = layers
         self._synthesis = synthesis
+        self._tiles = tiles
+        self._waiting = 0
+        self._mended: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Of which damaged tiles were asked for again."""
 
     def offer(self, row: Record, name: str, quality: int | None = None) -> Offer | Refusal:
         """What this layer of this frame is, or why there is no such thing."""
@@ -62,18 +92,49 @@ class Pixels:
             return Refusal(404, "no-such-layer", _too_large(row, name))
         return _badly_asked(offer, quality) or offer
 
-    async def look(self, row: Record, name: str, quality: int | None = None) -> Ready | Answer:
-        """The pixels, or what was done to get them. `quality`: the least of the layer's own; None will take any."""
+    async def look(
+        self, row: Record, name: str, quality: int | None = None, regions: tuple[Region, ...] | None = None
+    ) -> Ready | Answer:
+        """The pixels, or what was done to get them. `quality`: the least of the layer's own; None will take any.
+
+        `regions`: the parts of the picture that are wanted, each inside it; None: all of it.
+        """
         offer = self.offer(row, name, quality)
         if isinstance(offer, Refusal):
             return offer
+        if regions is not None and not offer.tiled:
+            return _NOT_TILED
         key = row.id, offer.name
         # Looked at first: what is being fetched now may arrive just after the store said that it is not there.
         fetching = self._layers.fetching(key)
-        found = await (self._original(row, offer) if not offer.kinds else self._coded(row, offer, quality))
+        found = await self._found(row, offer, quality, regions)
         if isinstance(found, Ready):
             return found
         return Asked() if fetching else self._layers.want(found)
+
+    async def wait(
+        self,
+        row: Record,
+        name: str,
+        quality: int | None = None,
+        regions: tuple[Region, ...] | None = None,
+        seconds: float = 0.0,
+    ) -> Ready | Answer:
+        """The same, when it has come or cannot be had; `Asked` after so many seconds."""
+        over = asyncio.get_running_loop().time() + seconds
+        answer = await self.look(row, name, quality, regions)
+        if not isinstance(answer, Asked) or self._waiting >= _MOST_WAITING:
+            return answer
+        offer = self.offer(row, name, quality)
+        assert isinstance(offer, Offer)
+        self._waiting += 1
+        try:
+            while isinstance(answer, Asked) and (left := over - asyncio.get_running_loop().time()) > 0:
+                await self._layers.news((row.id, offer.name), left)
+                answer = await self.look(row, name, quality, regions)
+        finally:
+            self._waiting -= 1
+        return answer
 
     async def file(self, row: Record, ready: Ready, form: str) -> bytes:
         """The picture in one of the forms of cloud/encoded.py. Raises BusyError, BitstreamError, BundleError."""
@@ -82,20 +143,31 @@ class Pixels:
             if made_of.content_type == MEDIA_TYPES[form]:
                 return made_of.data
             return await self._synthesis.again(key, made_of.data, (row.width, row.height), form)
-        bundle = self._bundle(row)
-        size = row.width, row.height
+        shown = Shown(ready.offer.name, made_of.layers, (row.width, row.height), ready.regions)
         try:
-            return await self._synthesis.picture(key, bundle, ready.offer.name, made_of.layers, size, form)
+            return await self._synthesis.picture(key, self._bundle(row), shown, form)
         except BitstreamError:
             await self._forget(row, ready.offer)
             raise
 
-    async def held(self, row: Record) -> dict[str, int]:
-        """Of each layer there is of a frame, how many bytes of it are here; 0 of what is still at the edge."""
+    async def held(self, row: Record) -> dict[str, Held]:
+        """Of each layer there is of a frame, how much of it is here; nothing of what is still at the edge."""
         there = offers(self._registry.get(row.bundle), row.codec)
         sizes = await self._store.layer_bytes(row.id)
-        coded = {name: _whole(sizes, offer.kinds) for name, offer in there.items() if offer.kinds}
-        return coded | {ORIGINAL: await self._store.picture_bytes(row.id, ORIGINAL)}
+        found = {}
+        for name, offer in there.items():
+            size = _whole(sizes, offer.kinds) if offer.kinds else await self._store.picture_bytes(row.id, ORIGINAL)
+            tiles = await self._tiles_here(row, offer) if offer.tiled and size else None
+            found[name] = Held(size, size > 0 and (tiles is None or tiles[0] == tiles[1]), tiles)
+        return found
+
+    async def _tiles_here(self, row: Record, offer: Offer) -> tuple[int, int] | None:
+        try:
+            for layer in await self._store.layers(row.id, offer.kinds[-1:]):
+                return await self._tiles.count(self._bundle(row), layer, (row.width, row.height))
+        except (BitstreamError, BundleError) as e:  # who looks at the picture will be told
+            log.warning("tiles cannot be counted", frame=row.id, reason=str(e))
+        return None
 
     async def _forget(self, row: Record, offer: Offer) -> None:
         """What cannot be decoded."""
@@ -106,6 +178,20 @@ class Pixels:
             await self._store.drop_layers(row.id, kinds)
         except StoreError as e:  # it is forgotten when somebody looks the next time
             log.warning("a damaged layer stays for now", frame=row.id, layer=offer.name, reason=str(e))
+
+    async def _found(
+        self, row: Record, offer: Offer, quality: int | None, regions: tuple[Region, ...] | None
+    ) -> Ready | Wish:
+        if not offer.kinds:
+            return await self._original(row, offer)
+        if not offer.tiled:
+            return await self._coded(row, offer, quality)
+        try:
+            return await self._tiled(row, offer, quality, regions)
+        except BitstreamError as e:  # of what is here not even the index can be read
+            log.warning("damaged tiles are forgotten", frame=row.id, layer=offer.name, reason=str(e))
+            await self._forget(row, offer)
+            return self._wish(row, offer, (), quality or 0, regions)
 
     async def _original(self, row: Record, offer: Offer) -> Ready | Wish:
         picture = await self._store.picture(row.id, ORIGINAL)
@@ -120,11 +206,54 @@ class Pixels:
             return Ready(offer, Coded(held), _digest(held))
         if kinds == offer.kinds and (better := self._aside.better(row.id, held, quality or 0)):
             return Ready(offer, Coded(better), _digest(better))
-        # An enhancement comes with those it builds on: one that is here already may have been coded otherwise.
-        with_base = len(offer.kinds) > 1 and Kind.BASE not in kinds
-        wanted = offer.kinds if with_base else offer.kinds[1:] or offer.kinds
-        fits = Fits(self._bundle(row).prefix, LatentFeatures.id, row.width, row.height, wanted, quality or 0)
-        return Wish(row.edge, row.id, offer.name, fits, with_base, quality or 0)
+        return self._wish(row, offer, held, quality or 0)
+
+    async def _tiled(
+        self, row: Record, offer: Offer, quality: int | None, regions: tuple[Region, ...] | None
+    ) -> Ready | Wish:
+        held = tuple(await self._store.layers(row.id, offer.kinds))
+        held = held if all(quality_of(layer) >= (quality or 0) for layer in _above_base(held)) else ()
+        # Tiles go together with those that are here, and with what is below them, in the same quality.
+        lowest, highest = offer.qualities or (0, 0)
+        at_hand = next((quality_of(layer) for layer in _above_base(held)), quality or 0)
+        wanted = at_hand if lowest <= at_hand <= highest else quality or 0
+        if tuple(layer.kind for layer in held) != offer.kinds:
+            return self._wish(row, offer, held, wanted, regions)
+        part = await self._tiles.part(self._bundle(row), held[-1], regions, (row.width, row.height))
+        if part.missing != ():
+            return self._wish(row, offer, held, wanted, part.missing)
+        if part.damaged:
+            self._mend(row, self._wish(row, offer, held, wanted, regions))
+        return _ready(offer, held, part, regions)
+
+    def _mend(self, row: Record, wish: Wish) -> None:
+        """Ask for damaged tiles again, once: whoever looks meanwhile sees what is below them."""
+        if wish.key not in self._mended and isinstance(self._layers.want(wish), Asked):
+            self._mended[wish.key] = None
+            if len(self._mended) > _MOST_MENDED:
+                self._mended.popitem(last=False)
+
+    def _wish(
+        self,
+        row: Record,
+        offer: Offer,
+        held: Sequence[Layer],
+        quality: int,
+        regions: tuple[Region, ...] | None = None,
+    ) -> Wish:
+        """For what an edge is asked, with these layers here. An enhancement comes with those it builds on: one that is
+        here already may have been coded otherwise; but tiles need not, if it was not.
+        """
+        kinds = {layer.kind for layer in held}
+        upon_base = offer.kinds[0] == Kind.BASE and len(offer.kinds) > 1
+        with_base = upon_base and Kind.BASE not in kinds
+        wanted = offer.kinds[1:] if upon_base and not with_base else offer.kinds
+        upon = offer.kinds[: len(offer.kinds) - len(wanted)]
+        bundle = self._bundle(row)
+        fits = Fits(bundle, codec_id(bundle), row.width, row.height, wanted, quality, offer.tiled, upon)
+        below = [layer for layer in _above_base(held) if layer.kind != offer.kinds[-1]]
+        known = checksum(below) if offer.tiled and below else None
+        return Wish(row.edge, row.id, offer.name, fits, with_base, quality, regions or (), known)
 
     def _bundle(self, row: Record) -> Bundle:
         bundle = self._registry.get(row.bundle)
@@ -136,6 +265,18 @@ class Pixels:
 def _whole(sizes: dict[int, int], kinds: tuple[int, ...]) -> int:
     """Bytes of the last of these kinds, if those that it builds on are there too."""
     return sizes[kinds[-1]] if all(kind in sizes for kind in kinds) else 0
+
+
+def _above_base(layers: Sequence[Layer]) -> list[Layer]:
+    return [layer for layer in layers if layer.kind != Kind.BASE]
+
+
+def _ready(offer: Offer, held: tuple[Layer, ...], part: Part, regions: tuple[Region, ...] | None) -> Ready:
+    layers = (*held[:-1], part.layer)
+    digest = _digest(layers)
+    if regions is not None:
+        digest = hashlib.sha256(f"{digest} {[tuple(region) for region in regions]}".encode()).hexdigest()[:32]
+    return Ready(offer, Coded(layers), digest, regions, part.damaged)
 
 
 def _digest(layers: tuple[Layer, ...]) -> str:
@@ -173,5 +314,5 @@ def _too_large(row: Record, name: str) -> str:
 
 
 def _absent(row: Record, name: str, there: tuple[str, ...]) -> str:
-    what = "has no mask" if name == MASK else "has no picture in its base layer"
+    what = {MASK: "has no mask", BASE: "has no picture in its base layer"}.get(name, f"has no layer {name}")
     return f"Frame {row.id} {what}: its bundle or the way it travelled has none. There is {', '.join(there)}."

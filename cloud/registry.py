@@ -31,6 +31,8 @@ class Registry:
                 "apart: build one of them again with another version"
             )
         self.current = self._choose(current)
+        self.by_name = self._named()
+        """The bundle that each name stands for, when somebody chooses a codec for a camera."""
 
     @classmethod
     def load(cls, folder: Path, current: str = "", packaged: Path | None = None) -> Self:
@@ -68,6 +70,14 @@ class Registry:
         bundles.verify_file(content, name, bundle.manifest.files[name])
         return content
 
+    def _named(self) -> dict[str, Bundle]:
+        """The current bundle of its name, then those of the chosen folder; there the highest version, then the newest.
+
+        The older ones beside them are for frames that were coded before.
+        """
+        rising = sorted(self, key=lambda b: (b.digest in self._chosen, *_age(b)))
+        return {bundle.manifest.name: bundle for bundle in [*rising, self.current]}
+
     def _choose(self, wanted: str) -> Bundle:
         chosen = list(self._chosen.values())
         if wanted:  # a name in both folders is no doubt: the chosen folder is looked at first
@@ -89,6 +99,13 @@ def _in(folder: Path) -> list[Bundle]:
     except OSError as e:
         raise BundleError(f"cannot read the bundles in {folder}: {e.strerror or e}") from e
     return [bundles.load(path, "both", expected=path.name) for path in paths]
+
+
+def _age(bundle: Bundle) -> tuple[list[tuple[int, str]], float]:
+    """Rises with the version, 1.10 above 1.9, and then with the time at which the manifest was written."""
+    parts = re.findall(r"\d+|[^\d.]+", bundle.manifest.version)
+    version = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return version, (bundle.path / bundles.MANIFEST).stat().st_mtime
 
 
 def _fitting(held: Iterable[Bundle], wanted: str) -> list[Bundle]:

@@ -1,19 +1,20 @@
 """What an edge sent when it was asked for pixels. All that can be checked without decoding is checked here, once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from struct import Struct
 from typing import Any
 
 from cloud.frame import Coded, Original, Pixels
 from common import codec
+from common.bundle import Bundle
 from common.codec import Layer
 from common.errors import BitstreamError, MidstreamError
+from common.layers import quality_of
+from common.scalable.regions import Region
 from common.wire import stream_pb2 as wire
 
 CONTAINER = "application/vnd.midstream.container"
 MAX_BYTES = 15 * 1024 * 1024
-_QUALITY = Struct(">H")
-"""What a coded layer begins with."""
 
 _SIGNATURES = {
     "image/jpeg": lambda head: head.startswith(b"\xff\xd8\xff"),
@@ -25,20 +26,32 @@ _SIGNATURES = {
 @dataclass(frozen=True, slots=True)
 class Fits:
     """What a container must be to belong to a frame and to answer a wish: the frame's bundle, codec and size in pixels,
-    these kinds and no others, the last in at least this quality.
+    these kinds and no others, the last in at least this quality; if that is `tiled`, all in the same.
     """
 
-    bundle: bytes
+    bundle: Bundle
     codec: int
     width: int
     height: int
     kinds: tuple[int, ...]
     quality: int = 0
+    tiled: bool = False
+    upon: tuple[int, ...] = ()
+    """Those of lower kinds that it is coded upon and that are not asked for: they are here."""
+
+    def needed(self, came: Sequence[Layer]) -> tuple[int, ...]:
+        """The kinds that must be here beside what came."""
+        there = {layer.kind for layer in came}
+        return tuple(kind for kind in (*self.upon, *self.kinds) if kind not in there)
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A layer of a frame that is not here. `fits` is None for the original, which is no container."""
+    """A layer of a frame that is not here. `fits` is None for the original, which is no container.
+
+    `regions`: the parts of it that are wanted, all if there are none. `below`: the checksum of what is here of the
+    layers below it, all but the base; if the edge has the same, its reply is the last of the kinds alone.
+    """
 
     edge: str
     frame: str
@@ -46,6 +59,8 @@ class Wish:
     fits: Fits | None = None
     with_base: bool = False
     quality: int = 0
+    regions: tuple[Region, ...] = ()
+    below: int | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -79,12 +94,6 @@ _REFUSED = {
 }
 
 
-def quality_of(layer: Layer) -> int:
-    """The quality that a layer was coded in, 0 of one that is too short to say."""
-    quality: int = _QUALITY.unpack_from(layer.payload)[0] if len(layer.payload) >= _QUALITY.size else 0
-    return quality
-
-
 def read(reply: Any, wish: Wish, max_bytes: int) -> Pixels:
     """The pixels of a reply. Raises ReplyError."""
     if reply.status != wire.LAYER_STATUS_OK:
@@ -94,7 +103,7 @@ def read(reply: Any, wish: Wish, max_bytes: int) -> Pixels:
         raise _gone(f"the edge sent {len(reply.payload)} bytes, more than the {max_bytes} that are kept here")
     if wish.fits is None:
         return _original(reply)
-    return _coded(reply, wish.fits, max_bytes)
+    return _coded(reply, wish, wish.fits, max_bytes)
 
 
 def _original(reply: Any) -> Original:
@@ -104,27 +113,30 @@ def _original(reply: Any) -> Original:
     return Original(reply.content_type, reply.payload)
 
 
-def _coded(reply: Any, fits: Fits, max_bytes: int) -> Coded:
+def _coded(reply: Any, wish: Wish, fits: Fits, max_bytes: int) -> Coded:
     if reply.content_type != CONTAINER:
-        raise _damaged(f"expected {CONTAINER}, got {reply.content_type!r:.64}")
+        raise damaged(f"expected {CONTAINER}, got {reply.content_type!r:.64}")
     try:
         container = codec.unpack(reply.payload, codec.Limits(max_bytes=max_bytes))
     except BitstreamError as e:
-        raise _damaged(str(e)) from e
-    if container.bundle != fits.bundle:
-        reason = f"the edge coded it with bundle {container.bundle.hex()}…, the frame with {fits.bundle.hex()}…"
+        raise damaged(str(e)) from e
+    expected = fits.bundle.prefix
+    if container.bundle != expected:
+        reason = f"the edge coded it with bundle {container.bundle.hex()}…, the frame with {expected.hex()}…"
         raise ReplyError(Refusal(409, "bundle-mismatch", reason))
     if container.codec != fits.codec:
-        raise _damaged(f"expected codec {fits.codec}, got {container.codec}")
+        raise damaged(f"expected codec {fits.codec}, got {container.codec}")
     size = container.width, container.height
     if size != (fits.width, fits.height):
-        raise _damaged(f"expected the frame's {fits.width}x{fits.height} pixels, got {size[0]}x{size[1]}")
+        raise damaged(f"expected the frame's {fits.width}x{fits.height} pixels, got {size[0]}x{size[1]}")
     kinds = tuple(layer.kind for layer in container.layers)
-    if kinds != fits.kinds:
-        raise _damaged(f"expected layers of kinds {list(fits.kinds)}, got {list(kinds)}")
-    quality = quality_of(container.layers[-1])
-    if quality < fits.quality:
-        raise _damaged(f"expected a quality of at least {fits.quality}, got {quality}")
+    if kinds != fits.kinds and (wish.below is None or kinds != fits.kinds[-1:]):
+        raise damaged(f"expected layers of kinds {list(fits.kinds)}, got {list(kinds)}")
+    qualities = [quality_of(layer) for layer in container.layers if layer.kind != codec.Kind.BASE]
+    if fits.quality and qualities[-1:] < [fits.quality]:
+        raise damaged(f"expected a quality of at least {fits.quality}, got {qualities}")
+    if fits.tiled and len(set(qualities)) > 1:
+        raise damaged(f"expected layers of one quality, got {qualities}")
     return Coded(tuple(container.layers))
 
 
@@ -132,5 +144,6 @@ def _gone(reason: str) -> ReplyError:
     return ReplyError(Refusal(410, "pixels-gone", reason, final=True))
 
 
-def _damaged(reason: str) -> ReplyError:
+def damaged(reason: str) -> ReplyError:
+    """What came from an edge cannot be read. It may come whole the next time."""
     return ReplyError(Refusal(422, "layer-damaged", f"what the edge sent is damaged: {reason}"))

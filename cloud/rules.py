@@ -13,6 +13,7 @@ import structlog
 
 from cloud.layers import Asked
 from cloud.pixels import Pixels, Ready
+from cloud.regions import of_found
 from cloud.replies import Refusal
 from cloud.store import Filters, Found, Record, Rule, Store
 from common.errors import MidstreamError
@@ -42,8 +43,9 @@ class _Armed:
         """What can be said without looking at the detections."""
         return row.best_score >= self.rule.min_score and self.rule.camera in (None, row.camera)
 
-    def matches(self, found: list[Found]) -> bool:
-        return any(self._filter.matches(detection) for detection in found)
+    def matching(self, found: list[Found]) -> list[Found]:
+        """Those detections that it is about."""
+        return [detection for detection in found if self._filter.matches(detection)]
 
     def may_ask(self, now: float) -> bool:
         """Whether it may once more; that counts as once."""
@@ -67,7 +69,7 @@ class Rules:
         self._counted = metrics.rules
         self._armed: dict[str, _Armed] = {}
         self._named: set[str] = set()
-        self._queue: asyncio.Queue[tuple[Rule, Record]] = asyncio.Queue(_QUEUE)
+        self._queue: asyncio.Queue[tuple[_Armed, Record]] = asyncio.Queue(_QUEUE)
 
     def __iter__(self) -> Iterator[Rule]:
         return (self._armed[name].rule for name in sorted(self._armed))
@@ -99,31 +101,33 @@ class Rules:
             those = [armed for armed in self._armed.values() if armed.may_match(row)]
             found = row.found() if those else []  # parsed once, however many rules there are
             for armed in those:
-                if armed.matches(found):
+                if armed.matching(found):
                     self._queue_up(armed, row)
 
     async def run(self) -> None:
         """Ask for what matched, for ever."""
         while True:
-            rule, row = await self._queue.get()
+            armed, row = await self._queue.get()
             try:
-                self._count(rule, await self._ask(rule, row))
+                self._count(armed.rule, await self._ask(armed, row))
             except Exception:  # one frame's trouble must not end all that follow
-                log.exception("a rule cannot ask", rule=rule.name, frame=row.id)
-                self._count(rule, "failed")
+                log.exception("a rule cannot ask", rule=armed.rule.name, frame=row.id)
+                self._count(armed.rule, "failed")
 
     def _queue_up(self, armed: _Armed, row: Record) -> None:
         if not armed.may_ask(self._clock()):
             self._count(armed.rule, "limited")
             return
         try:
-            self._queue.put_nowait((armed.rule, row))
+            self._queue.put_nowait((armed, row))
         except asyncio.QueueFull:
             self._count(armed.rule, "dropped")
 
-    async def _ask(self, rule: Rule, row: Record) -> str:
+    async def _ask(self, armed: _Armed, row: Record) -> str:
         """What became of it: the `outcome` of midstream_rules_total."""
-        answer = await self._pixels.look(row, rule.layer, rule.quality)
+        rule = armed.rule
+        regions = None if rule.roi is None else of_found(armed.matching(row.found()), row)
+        answer = await self._pixels.look(row, rule.layer, rule.quality, regions)
         if isinstance(answer, Ready):
             return "here"
         if isinstance(answer, Asked):

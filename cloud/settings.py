@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common.errors import SettingsError
+from common.tracking import FAINT, SURE
 
 PREFIX = "MIDSTREAM_CLOUD_"
 _FOREIGN = {PREFIX + "URL"}  # where the command line finds a cloud
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     Deleted ones are counted in midstream_dropped_total{reason="results aged out"}. No packet is stored twice, even if
     it is sent again after its result was deleted. A camera's sums are of all it ever sent."""
     min_stored_score: float = Field(default=0.05, ge=0, le=1)
+    track_score: float = Field(default=SURE, ge=FAINT, le=1)
+    """Detections from this score begin tracks. Higher for a detector that is often sure of what is not there."""
     edge_rate: int = Field(default=0, ge=0, le=2**40)
     """Bytes a second that each edge is asked to send at most; edges with room to choose send fewer. 0: no limit."""
     drain_seconds: float = Field(default=20, ge=0, le=600)

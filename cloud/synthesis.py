@@ -6,46 +6,52 @@ the bytes of what is remembered.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from cloud import encoded
-from cloud.offers import BASE, MASK
+from cloud.opened import Opened
 from common.bundle import Bundle
 from common.codec import Layer
 from common.errors import MidstreamError
+from common.layers import BASE, MASK
 from common.network.priority import stand_back
-from common.scalable import PictureLayers
+from common.scalable.regions import Region
 
 _MAX_WAITING = 16
 _MAX_REMEMBERED = 64 * 1024 * 1024
-_MAX_BUNDLES = 3
-"""Whose networks are in memory at once."""
 
 
 class BusyError(MidstreamError):
     """Too many wait for pictures already."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The layer of this name, made of all these; `size` is the picture's width and height. With `regions` the layer is
+    shown there, and elsewhere what is below it.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    size: tuple[int, int]
+    regions: tuple[Region, ...] | None = None
+
+
 class Synthesis:
     """Pictures by a key that says all of what they are made of. `stop` it last."""
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
         self._pool = ThreadPoolExecutor(1, "synthesis", initializer=stand_back)
         self._making: dict[str, asyncio.Future[bytes]] = {}
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
-        self._networks: OrderedDict[str, PictureLayers] = OrderedDict()
 
-    async def picture(
-        self, key: str, bundle: Bundle, name: str, layers: Sequence[Layer], size: tuple[int, int], form: str
-    ) -> bytes:
-        """The layer of this name, made of all these, as a file; `size` is the picture's width and height.
-
-        Raises BusyError, BitstreamError, BundleError.
-        """
-        return await self._make(key, lambda: self._picture(bundle, name, layers, size, form))
+    async def picture(self, key: str, bundle: Bundle, shown: Shown, form: str) -> bytes:
+        """A layer as a file. Raises BusyError, BitstreamError, BundleError."""
+        return await self._make(key, lambda: self._picture(bundle, shown, form))
 
     async def again(self, key: str, data: bytes, size: tuple[int, int], form: str) -> bytes:
         """A picture of this width and height from an edge in another form. Raises BusyError, BitstreamError."""
@@ -81,18 +87,10 @@ class Synthesis:
 
     # ---- in the thread
 
-    def _picture(self, bundle: Bundle, name: str, layers: Sequence[Layer], size: tuple[int, int], form: str) -> bytes:
-        networks = self._opened(bundle)
-        if name == MASK:
-            return encoded.mask(networks.mask(layers, *size), form)
-        if name == BASE:
-            return encoded.photo(networks.preview(layers, *size), form)
-        return encoded.photo(networks.decode(layers, *size), form)
-
-    def _opened(self, bundle: Bundle) -> PictureLayers:
-        if bundle.digest not in self._networks:
-            self._networks[bundle.digest] = PictureLayers.open(bundle, self._threads)
-        self._networks.move_to_end(bundle.digest)
-        if len(self._networks) > _MAX_BUNDLES:
-            self._networks.popitem(last=False)
-        return self._networks[bundle.digest]
+    def _picture(self, bundle: Bundle, shown: Shown, form: str) -> bytes:
+        networks = self._opened.of(bundle)
+        if shown.name == MASK:
+            return encoded.mask(networks.mask(shown.layers, *shown.size), form)
+        if shown.name == BASE:
+            return encoded.photo(networks.preview(shown.layers, *shown.size), form)
+        return encoded.photo(networks.decode(shown.layers, *shown.size, shown.name, shown.regions), form)

@@ -24,6 +24,8 @@ from common.geometry import Letterbox, letterbox_geometry, window
 from common.types import Mode
 
 MANIFEST = "bundle.toml"
+SHARED = "shared"
+"""A folder beside bundles: files that several of them have, each named by its SHA-256."""
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = 1 << 30
 MAX_CUT_VALUES = 1 << 24
@@ -31,6 +33,17 @@ MAX_CUT_VALUES = 1 << 24
 FRONT_FILE = "front.onnx"
 BACK_FILES = {"onnx": "back.onnx", "torchvision": "back.npz"}
 """What the back half needs, by its runtime. Only ONNX Runtime runs at the edge."""
+
+LAYERS: tuple[list[str], ...] = (
+    [],
+    ["full"],
+    ["mask"],
+    ["mask", "full"],
+    ["low", "full"],
+    ["clean"],
+    ["clean", "noisy"],
+)
+"""Which layers a bundle may have, from the lowest kind up."""
 
 Side = Literal["edge", "cloud", "both"]
 Quality = Annotated[int, Field(ge=0, le=65535)]
@@ -129,9 +142,11 @@ class BackHalf(_Part):
 
 
 class PictureLayer(_Part):
-    """An enhancement of the base layer, made on demand (common/scalable): the picture, or what refines a mask."""
+    """A layer made on demand (common/scalable): what refines a mask, or the picture, whole or by its frequencies or
+    without its noise.
+    """
 
-    name: Literal["full", "mask"]
+    name: Literal["full", "mask", "low", "clean", "noisy"]
     kind: int = Field(ge=1, le=15)
     """Of the container's layer; a layer needs those of lower kinds."""
     prefix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,15}$")]
@@ -142,11 +157,13 @@ class PictureLayer(_Part):
     """The lowest and the highest."""
     default_quality: Quality
     stride: int = Field(gt=0, le=64, default=16)
-    """Of `full`: pixels in a cell of the latent, each way."""
+    """Of all but `mask`: pixels in a cell of the latent, each way."""
     pad: int = Field(gt=0, le=1024, default=64)
-    """Of `full`: the latent is that of a picture continued to a multiple of so many pixels."""
+    """Of all but `mask`: the latent is that of a picture continued to a multiple of so many pixels."""
     context: int = Field(ge=0, le=256, default=0)
     """Of `full`: how many channels of decoded features its networks see beside it."""
+    tile: int = Field(ge=0, le=64, default=0)
+    """Of `full` above `low`: cells of a tile that is coded by itself, each way; 0 where all is coded at once."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -207,11 +224,15 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _layers_upon_latents(self) -> Self:
-        if self.layers and self.codec.get("name") != "latent":
-            raise ValueError(f"layers: expected codec 'latent' below them, got {self.codec.get('name')!r}")
         names = [layer.name for layer in self.layers]
-        if names == ["full", "mask"]:
-            raise ValueError("layers: expected the kind of mask below that of full")
+        if any(layer.name == "mask" or layer.context for layer in self.layers) and self.codec.get("name") != "latent":
+            raise ValueError(f"layers: expected codec 'latent' below them, got {self.codec.get('name')!r}")
+        if names not in LAYERS:
+            raise ValueError(f"layers: expected one of {[list(known) for known in LAYERS]}, rising, got {names}")
+        if names[:1] == ["low"] and len({(layer.stride, layer.pad) for layer in self.layers}) > 1:
+            raise ValueError("layers: expected the cells of full to be those of low")
+        if [layer.name for layer in self.layers if layer.tile] != (["full"] if names == ["low", "full"] else []):
+            raise ValueError("layers: expected tiles of full above low, and of no other")
         return self
 
     @property
@@ -251,7 +272,9 @@ class Bundle:
         """The path of one of the files that `load` verified."""
         if name not in self.manifest.files:
             raise BundleError(f"bundle {self.digest[:12]} has no file {name!r}; it has {sorted(self.manifest.files)}")
-        return self.path / name
+        own = self.path / name
+        shared = self.path.parent / SHARED / self.manifest.files[name].sha256
+        return own if own.exists() or not shared.exists() else shared
 
     def names(self, side: Side) -> list[str]:
         """The files that this side needs."""
@@ -291,7 +314,7 @@ def load(path: Path, side: Side, expected: str | None = None) -> Bundle:
     digest, manifest = parse_manifest(_read(path / MANIFEST), expected)
     bundle = Bundle(path, digest, manifest)
     for name in bundle.names(side) if side != "both" else manifest.files:
-        verify_file(_read(path / name), name, manifest.files[name])
+        verify_file(_read(bundle.file(name)), name, manifest.files[name])
     return bundle
 
 

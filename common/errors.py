@@ -9,6 +9,10 @@ class BitstreamError(MidstreamError):
     """Coded bytes that break docs/bitstream.md, or do not fit the bundle they name."""
 
 
+class MissingReferenceError(MidstreamError):
+    """A frame was coded after another that is not at hand. Coded again, alone, it can be decoded."""
+
+
 class BundleError(MidstreamError):
     """A bundle that is missing, damaged, foreign, or not what its digest says."""
 

@@ -11,7 +11,7 @@ import structlog
 
 from common.codec import unpack
 from common.errors import MidstreamError
-from edge.along import LAYER
+from common.layers import FULL
 from edge.enhance import Enhancer
 from edge.intake import Intake
 from edge.layers import Layers
@@ -60,7 +60,7 @@ class Ahead:
                 kept = await self._spool.picture(frame_id)
                 if kept.gone:
                     return
-                made = await self._enhancer.layers(unpack(kept.container), kept.data, LAYER)
+                made = await self._enhancer.layers(unpack(kept.container), kept.data, FULL)
                 await self._layers.keep(frame_id, made)
         except MidstreamError as e:
             log.warning("pixels were not coded ahead", frame_id=frame_id, error=str(e))

@@ -14,6 +14,7 @@ import structlog
 
 from common.codec import unpack
 from common.errors import MidstreamError
+from common.layers import BASE, FULL
 from edge.allowance import Allowance
 from edge.control import Control
 from edge.encode import Encoded, Encoder
@@ -21,7 +22,8 @@ from edge.enhance import Enhancer
 from edge.goodput import Link
 from edge.spool import Spool
 
-LAYER = "full"
+LAYERS = (BASE, FULL)
+"""What may be asked for: the least that shows the picture, or all that the bundle has of it."""
 PATIENCE_S = 10.0
 """How long a frame waits for its pixels. Those of its camera behind it wait too, for order."""
 USUAL_MAX_PAYLOAD = 1 << 20
@@ -43,13 +45,13 @@ class Along:
         self._spool = spool
         self._allowance = Allowance()
 
-    async def add(self, encoder: Encoder, encoded: Encoded, data: bytes) -> Encoded:
-        """The frame with its pixels, or without them and the reason why."""
-        if why := self._against(encoder, encoded) or self._no_room(encoder):
+    async def add(self, encoder: Encoder, encoded: Encoded, data: bytes, layer: str = FULL) -> Encoded:
+        """The frame with its pixels up to one of LAYERS, or without them and the reason why."""
+        if why := self._against(encoder, encoded) or self._no_room():
             return encoded.without_pixels(why)
         try:
             async with asyncio.timeout(PATIENCE_S), self._enhancer.turn():
-                return await self._coded(encoder, encoded, data)
+                return await self._coded(encoded, data, layer)
         except TimeoutError:
             return encoded.without_pixels(f"shed: they took longer than {PATIENCE_S:.0f} s")
         except MidstreamError as e:
@@ -58,11 +60,11 @@ class Along:
             log.exception("pixels were not coded by mistake")
             return encoded.without_pixels("failed: the edge made a mistake; its log says which")
 
-    async def _coded(self, encoder: Encoder, encoded: Encoded, data: bytes) -> Encoded:
+    async def _coded(self, encoded: Encoded, data: bytes, layer: str) -> Encoded:
         """When it is this frame's turn, which ends with what it took of the link: the next one is asked after that."""
-        if why := self._no_room(encoder):  # again: those before it, and the time it waited, may have taken the room
+        if why := self._no_room():  # again: those before it, and the time it waited, may have taken the room
             return encoded.without_pixels(why)
-        made = await self._enhancer.layers(unpack(encoded.container), data, LAYER)
+        made = await self._enhancer.layers(unpack(encoded.container), data, layer)
         whole = encoded.with_pixels([each.layer for each in made])
         if len(whole.container) > (most := self.max_payload() or USUAL_MAX_PAYLOAD):
             return encoded.without_pixels(f"shed: with them the frame has more than the {most} bytes the cloud takes")
@@ -79,13 +81,13 @@ class Along:
             return "shed: too many pictures are being coded"
         return ""
 
-    def _no_room(self, encoder: Encoder) -> str:
+    def _no_room(self) -> str:
         """What speaks against more bytes on the link and in the spool; empty if nothing does."""
         link, now = self.link(), time.monotonic()
         if link.down_s > 0:
             return "shed: the cloud cannot be reached, and the spool is for frames"
         if self._spool.stats.charged > self._spool.limits.max_bytes // 2:
             return "shed: frames the cloud has not taken fill half of the spool"
-        if not self._allowance.may(self._control.spare(link.rate, encoder, now), now):
+        if not self._allowance.may(self._control.spare(link.rate, now), now):
             return "shed: the link has no room for them beside the frames"
         return ""

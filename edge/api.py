@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from common.errors import FrameError, MidstreamError
 from common.problems import SCHEMA
 from common.types import Detection
-from edge.along import LAYER
+from edge.along import LAYERS
 from edge.body import PIXELS, Headers, declared_size, read_body
 from edge.intake import new_shot
 from edge.parts import Parts, parts
@@ -50,7 +50,7 @@ class Ask:
     captured_us: int | None
     idem_key: str | None
     wait: float
-    pixels: bool
+    pixels: str
 
     @classmethod
     def of(cls, headers: Headers, query: bytes) -> "Ask":
@@ -67,15 +67,16 @@ class Ask:
             instant_us(captured.decode("latin-1")) if captured else None,
             key.decode() if key is not None else None,
             seconds(said["wait"][-1]) if "wait" in said else 0.0,
-            wants_pixels(said[PIXELS][-1]) if PIXELS in said else False,
+            pixels_of(said[PIXELS][-1]) if PIXELS in said else "",
         )
 
 
-def wants_pixels(text: str) -> bool:
-    """Whether the enhancements are to travel along with the frame. Raises FrameError 422."""
-    if text not in (LAYER, "none"):
-        raise FrameError(422, f"{PIXELS}: {LAYER!r}, to send the picture along with the frame, or 'none'")
-    return text == LAYER
+def pixels_of(text: str) -> str:
+    """Up to which layer the enhancements are to travel along with the frame; empty: none. Raises FrameError 422."""
+    if text not in (*LAYERS, "none"):
+        said = "'full', to send the picture along with the frame, 'base', to send the least that shows it, or 'none'"
+        raise FrameError(422, f"{PIXELS}: {said}")
+    return "" if text == "none" else text
 
 
 def instant_us(text: str) -> int:
@@ -132,7 +133,7 @@ class PostFrame:
         try:
             with edge.intake.room(declared_size(headers, limit)):
                 body = await read_body(scope, receive, headers, limit)
-                pixels = ask.pixels if body.pixels is None else wants_pixels(body.pixels)
+                pixels = ask.pixels if body.pixels is None else pixels_of(body.pixels)
                 shot = new_shot(ask.camera, body.picture, ask.captured_us, ask.idem_key, pixels)
                 if ask.wait and edge.uplink:
                     expected = edge.uplink.expect(shot.frame_id)
@@ -211,7 +212,8 @@ def _parameter(place: str, name: str, description: str, **schema: Any) -> dict[s
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PIXELS = (
-    "`full`: the picture, coded as an enhancement, is to travel along with the frame. The answer's and the ledger's "
+    "`full`: the picture, coded as an enhancement, is to travel along with the frame; `base`: the least of its layers "
+    "that shows it, nothing where the frame's own bytes do. The answer's and the ledger's "
     "`pixels` says `sent`, or why not: `shed: …` when the link or the edge has too much to do, `failed: …`, "
     "`none: …` where the bundle has no picture layers. The frame itself is taken in any case, and what was not sent "
     "can be asked for later."
@@ -246,7 +248,7 @@ DOCS: dict[str, Any] = {
             maxLength=128,
         ),
         _parameter("query", "wait", "Answer 200 with the detections if they come within this time.", example="5s"),
-        _parameter("query", PIXELS, _PIXELS, enum=[LAYER, "none"], default="none"),
+        _parameter("query", PIXELS, _PIXELS, enum=[*LAYERS, "none"], default="none"),
     ],
     "requestBody": {
         "required": True,
@@ -260,7 +262,7 @@ DOCS: dict[str, Any] = {
                     "required": ["image"],
                     "properties": {
                         "image": {"type": "string", "format": "binary"},
-                        PIXELS: {"type": "string", "enum": [LAYER, "none"], "description": "As the parameter."},
+                        PIXELS: {"type": "string", "enum": [*LAYERS, "none"], "description": "As the parameter."},
                     },
                 }
             },

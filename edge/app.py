@@ -18,14 +18,17 @@ from common import apidocs
 from common.bundle import Bundle
 from common.telemetry import Metrics, setup_logging
 from common.types import Mode
-from edge import api, choosing, status
+from edge import api, choosing, status, streaming
 from edge.ahead import Ahead
 from edge.along import Along
+from edge.anew import Anew
 from edge.body import bounded
-from edge.bundles import Bundles, Cache
+from edge.bundles import Bundles
+from edge.codecs import Codecs
 from edge.control import Control
 from edge.encode import Encoder
 from edge.enhance import Enhancer
+from edge.fetch import Cache
 from edge.intake import Intake
 from edge.layers import Layers
 from edge.link import backoff, open_channel
@@ -33,9 +36,11 @@ from edge.meter import Meter
 from edge.parts import Parts
 from edge.points import Choice, OperatingPoints, resolved
 from edge.problems import install as install_problems
+from edge.references import References
 from edge.server import bind, new_event_loop, serve
 from edge.settings import Settings, edge_id_of
 from edge.spool import Limits, Spool
+from edge.streams.streams import Streams
 from edge.uplink import Uplink
 
 log = structlog.get_logger(__name__)
@@ -90,6 +95,7 @@ def application(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     app.router.routes.append(Route(api.PATH, api.post_frame, methods=["POST"], include_in_schema=False))
     app.include_router(api.router, tags=["frames"])
     app.include_router(choosing.router, tags=["operating point"])
+    app.include_router(streaming.router, tags=["streams"])
     app.include_router(status.router, tags=["status"])
     install_problems(app)
     apidocs.install(app)
@@ -123,6 +129,7 @@ async def drain(parts: Parts) -> None:
     log.info("draining", queued=parts.spool.stats.queued, being_coded=parts.intake.frames)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(parts.settings.drain_seconds):
+            await parts.streams.stop()
             await parts.intake.drain()
             if parts.uplink is not None:
                 await parts.uplink.drained()
@@ -138,59 +145,68 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         spool = Spool(settings.data_dir, limits_of(settings))
         stack.push_async_callback(spool.close)
         spool.on_ended = meter.ended
-        default = Choice(settings.mode, settings.quality)
+        default = Choice(settings.mode, settings.quality, settings.codec)
         points = OperatingPoints(default, settings.max_cameras, settings.data_dir / "operating-points.json")
-        control = Control(points, meter, settings.encode_workers, settings.max_cameras)
+        codecs = Codecs(points, partial(Encoder, threads=settings.ort_threads, max_pixels=settings.max_pixels))
+        control = Control(points, meter, settings.encode_workers, settings.max_cameras, codecs.of)
         enhancer = Enhancer(settings.ort_threads, settings.max_pixels, meter)
         stack.callback(enhancer.close)
         layers, along = Layers(spool, enhancer), Along(enhancer, control, spool)
-        intake = Intake(settings, spool, control, meter, along)
+        intake = Intake(settings, spool, codecs, control, meter, along)
         stack.callback(intake.close)
         channel = open_channel(settings.cloud) if settings.cloud else None
         if channel is not None:
             stack.push_async_callback(channel.close)
 
         async def install(bundle: Bundle) -> None:
-            encoder = await asyncio.to_thread(Encoder, bundle, settings.ort_threads, settings.max_pixels)
-            await asyncio.to_thread(encoder.prepare, points.modes())
-            _warn(encoder, points, settings)
-            intake.encoder = encoder
+            await codecs.install(bundle)
+            _warn(codecs, points, settings)
 
-        bundles = Bundles(Cache(settings.data_dir / "bundles"), channel, install)
+        cache = Cache(settings.data_dir / "bundles")
+        bundles = Bundles(cache, channel, install, codecs, points.codecs)
         enhancer.find = bundles.known
         if settings.bundle is not None:
             await bundles.pin(settings.bundle)
-        uplink = _uplink(channel, spool, settings, meter, layers) if channel else None
+        uplink = _uplink(channel, spool, settings, meter, layers, intake.references) if channel else None
         await stack.enter_async_context(_kept_alive("bundles", bundles.follow))
         if uplink is not None:
             uplink.on_bundle = bundles.heard
+            uplink.anew = Anew(spool, bundles.known, codecs.load).coded
             intake.limited = uplink.limited
             along.link, along.max_payload = uplink.link, uplink.max_payload
             await stack.enter_async_context(_kept_alive("uplink", uplink.run))
-            follow = partial(control.run, lambda: intake.encoder, uplink.link)
-            await stack.enter_async_context(_kept_alive("control", follow))
+            await stack.enter_async_context(_kept_alive("control", partial(control.run, uplink.link)))
+            tidy = partial(bundles.tidy, spool.bundles)
+            await stack.enter_async_context(_kept_alive("bundle cache", tidy))
         if settings.enhance == "idle":
             ahead = Ahead(spool, intake, enhancer, layers)
             await stack.enter_async_context(_kept_alive("ahead", ahead.run))
-        yield Parts(settings, meter, points, control, spool, intake, bundles, enhancer, uplink)
+        streams = Streams(settings, intake, settings.data_dir / "streams.json")
+        stack.push_async_callback(streams.stop)
+        await streams.start()
+        yield Parts(settings, meter, points, codecs, control, spool, intake, bundles, enhancer, streams, uplink)
 
 
-def _uplink(channel: grpc.aio.Channel, spool: Spool, settings: Settings, meter: Meter, layers: Layers) -> Uplink:
-    edge_id = edge_id_of(settings, spool.epoch)
-    return Uplink(channel, spool, edge_id, f"midstream/{software()}", meter, layers, settings.unknown_bundle_seconds)
+def _uplink(
+    channel: grpc.aio.Channel, spool: Spool, settings: Settings, meter: Meter, layers: Layers, references: References
+) -> Uplink:
+    edge_id, patience = edge_id_of(settings, spool.epoch), settings.unknown_bundle_seconds
+    return Uplink(channel, spool, edge_id, f"midstream/{software()}", meter, layers, patience, references)
 
 
-def _warn(encoder: Encoder, points: OperatingPoints, settings: Settings) -> None:
-    """Say what was asked for and will not be done with this bundle."""
+def _warn(codecs: Codecs, points: OperatingPoints, settings: Settings) -> None:
+    """Say what was asked for and will not be done with the bundles that are here."""
     for camera, choice in {"everybody": points.everybody, **points.cameras}.items():
-        if resolved(choice, encoder.ways) != choice:
+        rated = codecs.chosen(choice.codec)
+        if rated is not None and resolved(choice, rated.ways) != choice:
             log.warning(
                 "this bundle cannot do what was asked for",
                 camera=camera,
                 **choice._asdict(),
-                hint=choosing.refused(choice, encoder),
+                hint=choosing.refused(choice, rated),
             )
-    if settings.shadow and not encoder.checkable:
+    encoder = codecs.current
+    if settings.shadow and encoder is not None and not encoder.checkable:
         log.warning(
             "no pictures go along with frames: the cloud could not check by them",
             setting="MIDSTREAM_EDGE_SHADOW",

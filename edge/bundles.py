@@ -1,12 +1,8 @@
-"""Which bundle the edge runs: a local folder, or what the cloud names, fetched, verified and kept for next time.
-
-data_dir/bundles/<digest>/   verified content
-data_dir/bundles/current     the digest to start with while the cloud cannot be asked
+"""Which bundles the edge runs: a local folder, or what the cloud names as current, and those that somebody has chosen
+by their names for a camera. Each is fetched, verified and kept for next time (fetch.py), then put to work (codecs.py).
 """
 
 import asyncio
-import os
-import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,103 +13,39 @@ import structlog
 from common import bundle as bundles
 from common.bundle import Bundle
 from common.errors import BundleError
-from common.wire import stream_pb2 as pb
-from common.wire import stream_pb2_grpc as rpc
+from edge import fetch
+from edge.codecs import Codecs
+from edge.fetch import Cache
 from edge.link import backoff
 
-ASK_SECONDS = 5.0
-FETCH_SECONDS = 120.0
-MAX_BUNDLE_BYTES = 256 << 20
-"""Of the edge's files together: they pass through memory on their way to disk."""
+TIDY_S = 60.0
+"""How often bundles are looked for that nobody needs. What is removed was not needed the time before, either: a frame
+may have been coded with it that is not in the ring yet.
+"""
 
 log = structlog.get_logger(__name__)
 Install = Callable[[Bundle], Awaitable[None]]
-
-
-class Cache:
-    """The bundles on disk, and which one was run last."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def get(self, digest: str) -> Bundle | None:
-        """This bundle, verified, or None. What does not verify is removed, so that it can be fetched again."""
-        path = self.folder / digest
-        if not path.exists():
-            return None
-        try:
-            return bundles.load(path, "edge", digest)
-        except BundleError as e:
-            log.warning("the cached bundle is damaged and was removed", digest=digest, error=str(e))
-            shutil.rmtree(path, ignore_errors=True)
-            return None
-
-    def by_prefix(self, prefix: bytes) -> Bundle | None:
-        """The bundle whose digest begins so, verified, or None."""
-        start = prefix.hex()
-        names = [path.name for path in self.folder.glob(f"{start}*") if len(path.name) == 64]
-        return self.get(names[0]) if names else None
-
-    def current(self) -> Bundle | None:
-        """The bundle that was run last."""
-        try:
-            digest = (self.folder / "current").read_text().strip()
-        except OSError:
-            return None
-        return self.get(digest) if len(digest) == 64 and digest.isalnum() else None
-
-    def remember(self, digest: str) -> None:
-        """Start with this one next time, and drop all but it and the one before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        pointer = self.folder / "current"
-        before = pointer.read_text().strip() if pointer.exists() else ""
-        if before == digest:
-            return
-        scratch = self.folder / ".current"
-        with scratch.open("w") as f:
-            f.write(digest)
-            f.flush()
-            os.fsync(f.fileno())
-        scratch.replace(pointer)
-        for path in self.folder.iterdir():
-            if path.is_dir() and path.name not in (digest, before):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-async def fetch(channel: grpc.aio.Channel, cache: Cache) -> Bundle:
-    """The cloud's current bundle, from the cache if it is there. Raises BundleError or grpc.aio.AioRpcError."""
-    stub = rpc.BundleServiceStub(channel)
-    answer = await stub.GetCurrentBundle(pb.GetCurrentBundleRequest(), timeout=ASK_SECONDS)
-    digest, manifest = bundles.parse_manifest(answer.manifest, answer.digest)
-    if (known := await asyncio.to_thread(cache.get, digest)) is not None:
-        return known
-    wanted = {n: f for n, f in manifest.files.items() if f.side in ("edge", "both")}
-    if (total := sum(f.bytes for f in wanted.values())) > MAX_BUNDLE_BYTES:
-        raise BundleError(f"the bundle's edge files have {total} bytes, more than {MAX_BUNDLE_BYTES}")
-    files = {n: await _fetch_file(stub, digest, n, f) for n, f in wanted.items()}
-    log.info("bundle fetched", digest=digest, name=manifest.name, bytes=total)
-    return await asyncio.to_thread(bundles.store, cache.folder, answer.manifest, files, digest, manifest)
-
-
-async def _fetch_file(stub: rpc.BundleServiceStub, digest: str, name: str, file: bundles.File) -> bytes:
-    content = bytearray()
-    async for part in stub.FetchFile(pb.FetchFileRequest(digest=digest, name=name), timeout=FETCH_SECONDS):
-        content += part.chunk
-        if len(content) > file.bytes:
-            raise BundleError(f"{name} is longer than the {file.bytes} bytes its manifest says")
-    bundles.verify_file(bytes(content), name, file)
-    return bytes(content)
+Names = Callable[[], set[str]]
 
 
 class Bundles:
-    """One task that gets the first bundle and then follows what the cloud names. `install` puts one to work."""
+    """One task that gets the first bundle and then follows what the cloud names and what is chosen.
 
-    def __init__(self, cache: Cache, channel: grpc.aio.Channel | None, install: Install) -> None:
+    `install` puts the current one to work, `codecs` those that go by a name; `chosen` gives their names.
+    """
+
+    def __init__(
+        self, cache: Cache, channel: grpc.aio.Channel | None, install: Install, codecs: Codecs, chosen: Names
+    ) -> None:
         self._cache = cache
         self._channel = channel
         self._install = install
+        self._codecs = codecs
+        self._chosen = chosen
         self._news = asyncio.Event()
         self.running: Bundle | None = None
+        self.held: dict[str, str] = {}
+        """The bundles that the cloud held when it was last asked: their names and digests."""
         self.wanted = ""
         self.pinned = False
         self.trouble = "the cloud has not been asked yet"
@@ -122,7 +54,7 @@ class Bundles:
         return f"<bundles: running {self.running!r}{', pinned' if self.pinned else ''}>"
 
     def known(self, prefix: bytes) -> Bundle | None:
-        """The bundle whose digest begins so: the one that runs, or one that ran before. From any thread."""
+        """The bundle whose digest begins so: the one that runs, or one that is still on disk. From any thread."""
         running = self.running
         return running if running is not None and running.prefix == prefix else self._cache.by_prefix(prefix)
 
@@ -132,29 +64,131 @@ class Bundles:
         await self._run(await asyncio.to_thread(bundles.load, path, "edge"))
 
     def heard(self, digest: str) -> None:
-        """The cloud named the bundle it wants used."""
-        if digest == self.wanted:
+        """The cloud named the bundle it wants used; it may be another cloud by now, which holds other bundles."""
+        known, self.wanted = self.wanted, digest
+        if self.running is None:
             return
-        self.wanted = digest
-        if self.running is not None and digest != self.running.digest:
+        if digest not in (known, self.running.digest):
             log.info("the cloud names another bundle", digest=digest, pinned=self.pinned)
+        if digest != self.running.digest or self._chosen():
             self._news.set()
 
+    def look(self) -> None:
+        """Something else was chosen."""
+        self._news.set()
+
+    async def refused(self, name: str) -> str:
+        """Why nothing can be coded by this name; empty if it can, or if the cloud cannot be asked."""
+        if self._codecs.chosen(name) is not None:
+            return ""
+        if self._channel is None:
+            return f"there is no bundle {name!r} here, and this edge was given no cloud to fetch it from"
+        try:
+            await fetch.ask(self._channel, name)
+        except grpc.aio.AioRpcError as e:
+            return f"the cloud holds {e.details()}" if e.code() is grpc.StatusCode.NOT_FOUND else ""
+        except BundleError as e:
+            return str(e)
+        return ""
+
+    # ---- what follows
+
     async def follow(self) -> None:
-        """Get a bundle, then each new one the cloud names. Runs until cancelled."""
-        if self._channel is None or self.pinned:
+        """Get a bundle, then each new one that the cloud names or somebody chooses. Runs until cancelled."""
+        if self._channel is None:
             return
-        if self.running is None and not await self._try():
+        settled = await self._try(self._channel)
+        if self.running is None:
             await self._fall_back()
+        delays = backoff()
         while True:
-            if self.running is not None:
+            if await self._something_new(None if settled else next(delays)):
+                delays = backoff()
+            settled = await self._try(self._channel)
+
+    async def _something_new(self, within: float | None) -> bool:
+        """Whether there are news within so many seconds; None: wait for them."""
+        try:
+            async with asyncio.timeout(within):
                 await self._news.wait()
-                self._news.clear()
-            await self._insist()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        return True
+
+    async def _try(self, channel: grpc.aio.Channel) -> bool:
+        """Whether all that is wanted runs, or will not before there are news."""
+        names = sorted(self._chosen())
+        if self.running is None:  # first what is on disk: from the first frame on, all are coded as was chosen
+            await asyncio.gather(*(self._from_disk(channel, name) for name in names))
+        settled = self.pinned or await self._try_current(channel)
+        for name in names:
+            settled &= await self._try_named(channel, name)
+        self._codecs.keep(self._chosen())
+        try:
+            self.held = await fetch.names(channel)
+        except grpc.aio.AioRpcError as e:
+            log.debug("the cloud does not list its bundles", code=e.code().name)
+        return settled
+
+    async def _try_current(self, channel: grpc.aio.Channel) -> bool:
+        try:
+            bundle = await self._got(channel)
+            if self.running is None or bundle.digest != self.running.digest:
+                await self._run(bundle)
+            await asyncio.to_thread(self._cache.remember, bundle.digest)
+        except grpc.aio.AioRpcError as e:
+            self.trouble = _away(e)
+        except (BundleError, OSError) as e:
+            self.trouble = str(e)
+            log.warning("the cloud's bundle cannot be used", error=self.trouble)
+        else:
+            self.trouble = ""
+        return not self.trouble
+
+    async def _try_named(self, channel: grpc.aio.Channel, name: str) -> bool:
+        try:
+            bundle = await self._got(channel, name)
+            await self._codecs.add(name, bundle)
+            await asyncio.to_thread(self._cache.remember, bundle.digest, name)
+        except grpc.aio.AioRpcError as e:
+            if e.code() is grpc.StatusCode.NOT_FOUND:
+                self._codecs.refuse(name, f"the cloud holds {e.details()}")
+                return True
+            self._codecs.waits(name, f"{name} is not here yet: {_away(e)}")
+            return False
+        except (BundleError, OSError) as e:
+            self._codecs.refuse(name, f"{name} cannot be used: {e}")
+            return False
+        return True
+
+    async def _got(self, channel: grpc.aio.Channel, name: str = "") -> Bundle:
+        offer = await fetch.ask(channel, name)
+        if (known := await asyncio.to_thread(self._cache.get, offer.digest)) is not None:
+            return known
+        if name:
+            self._codecs.waits(name, f"fetching {name}")
+        return await fetch.download(channel, self._cache, offer)
+
+    async def _from_disk(self, channel: grpc.aio.Channel, name: str) -> None:
+        """What goes by this name, if it is on disk as the cloud has it; while that cannot be asked, as it had it."""
+        try:
+            offer = await fetch.ask(channel, name)
+            bundle = await asyncio.to_thread(self._cache.get, offer.digest)
+        except grpc.aio.AioRpcError as e:
+            held = e.code() is not grpc.StatusCode.NOT_FOUND
+            bundle = await asyncio.to_thread(self._cache.recall, name) if held else None
+        except BundleError:  # will be said when it is fetched
+            return
+        try:
+            if bundle is not None:
+                await self._codecs.add(name, bundle)
+        except BundleError as e:
+            self._codecs.refuse(name, f"{name} cannot be used: {e}")
 
     async def _fall_back(self) -> None:
         """Run the bundle of last time; without one there is nothing to do but ask on."""
-        known = await asyncio.to_thread(self._cache.current)
+        known = await asyncio.to_thread(self._cache.recall)
         if known is None:
             log.warning(
                 "no bundle is cached and the cloud cannot be asked: start the cloud, or set MIDSTREAM_EDGE_BUNDLE",
@@ -167,29 +201,29 @@ class Bundles:
         except BundleError as e:
             log.warning("the cached bundle does not run", digest=known.digest, error=str(e))
 
-    async def _insist(self) -> None:
-        for delay in backoff():
-            if await self._try():
-                return
-            await asyncio.sleep(delay)
-
-    async def _try(self) -> bool:
-        assert self._channel is not None
-        try:
-            bundle = await fetch(self._channel, self._cache)
-            if self.running is None or bundle.digest != self.running.digest:
-                await self._run(bundle)
-            await asyncio.to_thread(self._cache.remember, bundle.digest)
-        except grpc.aio.AioRpcError as e:
-            self.trouble = f"the cloud cannot be asked: {e.code().name} {e.details()}"
-        except (BundleError, OSError) as e:
-            self.trouble = str(e)
-            log.warning("the cloud's bundle cannot be used", error=self.trouble)
-        else:
-            self.trouble = ""
-        return not self.trouble
-
     async def _run(self, bundle: Bundle) -> None:
         await self._install(bundle)
         self.running, self.trouble = bundle, ""
         log.info("bundle running", digest=bundle.digest, bundle=repr(bundle))
+
+    # ---- what is on disk
+
+    async def tidy(self, in_ring: Callable[[], Awaitable[set[bytes]]]) -> None:
+        """Remove bundles that are neither in use nor needed for pictures in the ring. Runs until cancelled."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(TIDY_S)
+            idle = await asyncio.to_thread(self._idle, self._chosen(), self._codecs.in_use())
+            if idle:
+                ring = [prefix.hex() for prefix in await in_ring()]
+                idle = {digest for digest in idle if not any(digest.startswith(prefix) for prefix in ring)}
+                await asyncio.to_thread(self._cache.drop, idle & before)
+            before = idle
+
+    def _idle(self, chosen: set[str], used: set[str]) -> set[str]:
+        """On disk, and not in use."""
+        return self._cache.digests() - self._cache.keep(chosen) - used
+
+
+def _away(error: grpc.aio.AioRpcError) -> str:
+    return f"the cloud cannot be asked: {error.code().name} {error.details()}"

@@ -7,7 +7,7 @@ from functools import cache
 import structlog
 
 from common.bundle import Bundle
-from common.codec import Layer
+from common.codec import Layer, State
 from common.codec.container import Container, Kind, pack, unpack
 from common.curve import curves
 from common.errors import BundleError
@@ -15,7 +15,8 @@ from common.payload import SHADOW, PictureCodec
 from common.types import Mode
 from edge import picture
 from edge.points import Point
-from edge.ways import WAYS, Laps, Network, View
+from edge.references import After
+from edge.ways import WAYS, Laps, Network, Split, View
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,8 @@ class Encoded:
     """What became of the enhancement that was asked for with the frame; empty if none was."""
     pixels_bytes: int = 0
     """Of the enhancements in the container."""
+    state: State | None = None
+    """What the frame leaves for those coded after it, if the cloud is to hold that."""
 
     @property
     def kept(self) -> bytes:
@@ -116,9 +119,16 @@ class Encoder:
         """Whether the cloud can check a result by a picture: it needs the front half for that."""
         return Mode.IMAGE in self._all
 
-    def encode(self, data: bytes, point: Point, shadow: bool = False) -> Encoded:
+    @property
+    def temporal(self) -> bool:
+        """Whether frames of mode `split` can be coded after others."""
+        way = self._all.get(Mode.SPLIT)
+        return isinstance(way, Split) and way.temporal
+
+    def encode(self, data: bytes, point: Point, shadow: bool = False, after: After | None = None) -> Encoded:
         """One compressed picture to one container, at a point of `ways`; with `shadow`, the picture goes along.
 
+        `after` is for mode `split` of a bundle that is `temporal`: what the frame may be coded after.
         Raises FrameError if the picture is at fault, BundleError if the back half does not load.
         """
         laps, way = Laps(), self._all[point.mode]
@@ -127,13 +137,19 @@ class Encoder:
         box = self._input.box(width, height)
         view = View(picture.decode_content(data, header, box), box, self._input.width, self._input.pad)
         laps.done("decode_picture")
-        layers = way.encode(view, point.quality, laps)
+        if after is not None and isinstance(way, Split):
+            layers, left, alone = way.encode_after(view, point.quality, laps, *after)
+            state = left if after.keep else None
+        else:
+            layers, state, alone = way.encode(view, point.quality, laps), None, True
         base = len(layers[0].payload)
         beside = self._beside(view) if shadow and self.checkable and point.mode is not Mode.IMAGE else []
-        container = pack(Container(self.bundle.prefix, way.id, point.quality, width, height, [*layers, *beside]))
+        every = [*layers, *beside]
+        container = pack(Container(self.bundle.prefix, way.id, point.quality, width, height, every, keyframe=alone))
         shadow_bytes = sum(len(layer.payload) for layer in beside)
         layered = self.layered and point.mode is Mode.SPLIT
-        return Encoded(container, width, height, point, header.content_type, base, shadow_bytes, laps.ms, layered)
+        content_type, timing = header.content_type, laps.ms
+        return Encoded(container, width, height, point, content_type, base, shadow_bytes, timing, layered, state=state)
 
     def _beside(self, view: View) -> list[Layer]:
         return [Layer(SHADOW, layer.payload) for layer in self._shadow.encode(view.content, SHADOW_QUALITY)]

@@ -3,14 +3,16 @@
 A thread of its own does it, at low priority and one picture at a time, so that the frames that come meanwhile are as
 quick as before. What waits is bounded: beyond it, whoever asks is told to ask again.
 
-The networks of the bundle used last stay loaded. It is nearly always the current one; a frame of another bundle is
-coded with that, as long as the edge has it on disk.
+The networks of the two bundles used last stay loaded: cameras may have codecs of their own, but what is asked for
+within a while is nearly always of one or two. A frame of any bundle is coded with it, as long as the edge has it on
+disk.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +24,17 @@ from common.bundle import Bundle
 from common.codec import Container, Layer
 from common.codec.container import Kind
 from common.errors import MidstreamError
+from common.layers import BASE, meant, quality_of
 from common.network.priority import stand_back
 from common.scalable.pictures import MOST_PIXELS, Offered, PictureLayers
+from common.scalable.regions import Region
 from edge import picture
 from edge.meter import Meter
 
 PLACES = 8
 """Pictures that are coded or wait for it; each one more is refused."""
+LOADED = 2
+"""Bundles whose networks stay in memory."""
 
 Known = Mapping[tuple[int, int], bytes]
 """Enhancements of a frame that were coded before, by kind and quality."""
@@ -43,7 +49,7 @@ class NoLayerError(MidstreamError):
 
 
 class RangeError(MidstreamError):
-    """The layer has no such quality."""
+    """The layer has no such quality or no such part."""
 
 
 class BundleGoneError(MidstreamError):
@@ -73,10 +79,10 @@ class Enhancer:
         """Pictures that are coded or wait for it."""
         self._turn = asyncio.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="enhance", initializer=stand_back)
-        self._loaded: tuple[bytes, PictureLayers] | None = None
+        self._loaded: OrderedDict[bytes, PictureLayers] = OrderedDict()
 
     def __repr__(self) -> str:
-        loaded = self._loaded[0].hex() if self._loaded else "nothing"
+        loaded = ", ".join(prefix.hex() for prefix in self._loaded) or "nothing"
         return f"<enhancer: {self.waiting} of {PLACES} places taken, {loaded} loaded>"
 
     @property
@@ -101,7 +107,8 @@ class Enhancer:
     ) -> list[Made]:
         """The enhancements of a frame up to the one with this name, those in the container or in `known` as they are.
 
-        `data` is the compressed picture. Raises a MidstreamError that says why it cannot be had.
+        `data` is the compressed picture. `base` and `full` may mean others (common/layers.py); for a base layer that
+        is a picture itself there are none. Raises a MidstreamError that says why it cannot be had.
         """
         began = time.perf_counter()
         work = partial(self._layers, container, data, name, quality, known or {})
@@ -109,6 +116,13 @@ class Enhancer:
         if new := {each.name: len(each.layer.payload) for each in made if each.new}:
             self._meter.enhanced(new, time.perf_counter() - began)
         return made
+
+    async def cut(self, container: Container, made: Made, regions: Sequence[Region]) -> Layer:
+        """What these regions of the picture need of a layer. Raises RangeError if it is not coded in tiles, or they lie
+        outside, and BundleGoneError.
+        """
+        work = partial(self._cut, container, made, tuple(regions))
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:
         """End the thread when it is done with what it is at; nobody waits for that."""
@@ -119,15 +133,13 @@ class Enhancer:
     def _layers(self, container: Container, data: bytes, name: str, quality: int | None, known: Known) -> list[Made]:
         layers = self._layers_of(container.bundle)
         below = [layer for layer in container.layers if layer.kind == Kind.BASE]
-        sent = {layer.kind: layer.payload for layer in container.layers}
+        sent = {(layer.kind, quality_of(layer)): layer.payload for layer in container.layers}
         pixels: NDArray[np.uint8] | None = None
         made: list[Made] = []
-        for offer in _up_to(name, quality, layers):
-            # Those below the one that is asked for are always those of the usual quality: one mask, whoever asks.
-            wanted = quality if offer.name == name and quality else offer.default_quality
-            payload = known.get((offer.kind, wanted))
-            if payload is None and wanted == offer.default_quality:
-                payload = sent.get(offer.kind)
+        new = False
+        for offer, wanted in _up_to(name, quality, layers):
+            # What is coded upon something new is new itself: it fits no other bytes.
+            payload = None if new else known.get((offer.kind, wanted)) or sent.get((offer.kind, wanted))
             new = payload is None
             if payload is None:
                 pixels = self._decoded(data) if pixels is None else pixels
@@ -136,13 +148,24 @@ class Enhancer:
             made.append(Made(offer.name, below[-1], wanted, new))
         return made
 
+    def _cut(self, container: Container, made: Made, regions: tuple[Region, ...]) -> Layer:
+        layers = self._layers_of(container.bundle)
+        if not layers.layer(made.name).tiled:
+            raise RangeError(f"layer {made.name!r} of this frame is not coded in tiles: there are no parts of it")
+        try:
+            return layers.cut(made.layer, regions, container.width, container.height)
+        except ValueError as e:
+            raise RangeError(str(e)) from e
+
     def _layers_of(self, prefix: bytes) -> PictureLayers:
-        if self._loaded is None or self._loaded[0] != prefix:
-            self._loaded = None  # first of all: two bundles' networks together take too much memory
+        if prefix not in self._loaded:
             if (bundle := self.find(prefix)) is None:
                 raise BundleGoneError(f"its bundle {prefix.hex()}… is gone: the edge runs another one by now")
-            self._loaded = prefix, PictureLayers.open(bundle, self._threads)
-        return self._loaded[1]
+            while len(self._loaded) >= LOADED:  # first of all: more bundles' networks together take too much memory
+                self._loaded.popitem(last=False)
+            self._loaded[prefix] = PictureLayers.open(bundle, self._threads)
+        self._loaded.move_to_end(prefix)
+        return self._loaded[prefix]
 
     def _decoded(self, data: bytes) -> NDArray[np.uint8]:
         header = picture.read_header(data, self._max_pixels)
@@ -152,12 +175,21 @@ class Enhancer:
         return picture.decode_whole(data, header)
 
 
-def _up_to(name: str, quality: int | None, layers: PictureLayers) -> list[Offered]:
-    """The layer that is asked for and those it builds on. Raises NoLayerError or RangeError."""
-    for offer in layers.layers:
-        if offer.name == name:
-            if quality and quality not in offer.qualities:
-                there = f"{offer.qualities[0]} to {offer.qualities[-1]}"
-                raise RangeError(f"quality {quality} is none of layer {name}'s: {there}, or 0")
-            return [below for below in layers.layers if below.kind <= offer.kind]
-    raise NoLayerError(f"its codec has no layer {name!r}; it has {', '.join(offer.name for offer in layers.layers)}")
+def _up_to(name: str, quality: int | None, layers: PictureLayers) -> list[tuple[Offered, int]]:
+    """The layer that is asked for and those it builds on, each with its quality. Raises NoLayerError or RangeError."""
+    there = {offer.name: offer for offer in layers.layers}
+    if name == BASE and layers.previews:
+        return []
+    top = there.get(meant(name, there))
+    if top is None:
+        raise NoLayerError(f"its codec has no layer {name!r}; it has {', '.join(there)}")
+    wanted = quality or top.default_quality
+    # A layer in tiles and what is below it are of one quality. What is below another is always of the usual one: one
+    # mask, whoever asks.
+    below = [offer for offer in layers.layers if offer.kind < top.kind]
+    all_of_it = [*((offer, wanted if top.tiled else offer.default_quality) for offer in below), (top, wanted)]
+    for offer, each in all_of_it:
+        if each not in offer.qualities:
+            there_are = f"{offer.qualities[0]} to {offer.qualities[-1]}"
+            raise RangeError(f"quality {each} is none of layer {offer.name}'s: {there_are}, or 0")
+    return all_of_it

@@ -16,12 +16,17 @@ from functools import partial
 
 from common.errors import FrameError
 from common.ids import uuid7
+from common.types import Mode
 from edge.along import Along
+from edge.codecs import Codecs
 from edge.control import Control
 from edge.encode import Encoded, Encoder
 from edge.meter import Meter
+from edge.points import Point
+from edge.references import After, References
 from edge.settings import Settings
 from edge.spool import Accepted, Frame, KeyReusedError, Spool, SpoolError, SpoolFullError, now_us
+from edge.strangers import prefix_of
 
 
 class NotNowError(FrameError):
@@ -42,16 +47,16 @@ class Shot:
     captured_us: int
     data: bytes
     idem_key: str | None = None
-    pixels: bool = False
-    """Whether the enhancements are to travel along."""
+    pixels: str = ""
+    """The layer up to which the enhancements are to travel along, one of along.LAYERS; empty: none."""
 
 
 class Intake:
     """`with intake.room(size): await intake.take(shot)`."""
 
-    def __init__(self, settings: Settings, spool: Spool, control: Control, meter: Meter, along: Along) -> None:
-        self.encoder: Encoder | None = None
-        """Replaced whole when the bundle changes; frames being coded finish with the one they began with."""
+    def __init__(
+        self, settings: Settings, spool: Spool, codecs: Codecs, control: Control, meter: Meter, along: Along
+    ) -> None:
         self.limited: Callable[[], bool] = lambda: False
         """Whether the link is the limit now: then no pictures go along with frames."""
         self.draining = False
@@ -60,9 +65,12 @@ class Intake:
         self._bytes = 0
         self._settings = settings
         self._spool = spool
+        self._codecs = codecs
         self._control = control
         self._meter = meter
         self._along = along
+        self.references = References(settings.temporal == "on", settings.keyframes)
+        """What frames may be coded after."""
         self.quiet_since = time.monotonic()
         """When the last frame was done with."""
         self._pool = ThreadPoolExecutor(settings.encode_workers, thread_name_prefix="encode")
@@ -71,7 +79,7 @@ class Intake:
         self._idle.set()
 
     def __repr__(self) -> str:
-        return f"<intake: {self.frames} frames, {self._bytes} bytes in hand, {self.encoder!r}>"
+        return f"<intake: {self.frames} frames, {self._bytes} bytes in hand, {self._codecs!r}>"
 
     @contextlib.contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -95,7 +103,7 @@ class Intake:
         s = self._settings
         if self.draining:
             return NotNowError(503, "draining", "the edge is stopping; ask again when it has restarted", 5)
-        if self.encoder is None:
+        if self._codecs.current is None:
             return NotNowError(503, "no-bundle", "the edge has no bundle yet; it asks the cloud for one", 5)
         if self._spool.trouble:
             return NotNowError(503, "spool-unwritable", f"the spool cannot be written: {self._spool.trouble}", 5)
@@ -115,10 +123,18 @@ class Intake:
                 await asyncio.wait([previous])
             began = time.perf_counter()
             promise = self._spool.put(self._frame(shot, encoded))
+            if encoded.state is not None:
+                self.references.coded(shot.camera, shot.frame_id, encoder.bundle.prefix, encoded.state)
         finally:
             self._pass_on(shot.camera, turn, previous)
-        accepted = await self._promised(promise)
-        if not accepted.replay:
+        try:
+            accepted = await self._promised(promise)
+        except FrameError:
+            self.references.ended(shot.frame_id)
+            raise
+        if accepted.replay:
+            self.references.ended(shot.frame_id)
+        else:
             accepted.timing["spool"] = round((time.perf_counter() - began) * 1e3, 3)
             self._meter.encoded(shot.camera, encoded)
             self._control.saw(shot.camera, encoded, encoder, time.monotonic())
@@ -139,13 +155,20 @@ class Intake:
             over()
 
     async def _encode(self, shot: Shot) -> tuple[Encoder, Encoded]:
-        encoder = self.encoder
-        assert encoder is not None, "room() refuses frames while there is no encoder"
+        encoder = await self._codecs.encoder(shot.camera)  # room() refuses frames while there is none
         point = self._control.points.of(shot.camera, encoder.ways)
         loop = asyncio.get_running_loop()
         encode = partial(encoder.encode, shot.data, point, shadow=self._shadows())
+        if (after := self._after(shot.camera, encoder, point)) is not None:
+            encode = partial(encode, after=after)
         encoded = await loop.run_in_executor(self._pool, encode)
-        return encoder, await self._along.add(encoder, encoded, shot.data) if shot.pixels else encoded
+        return encoder, await self._along.add(encoder, encoded, shot.data, shot.pixels) if shot.pixels else encoded
+
+    def _after(self, camera: str, encoder: Encoder, point: Point) -> After | None:
+        # Asked in the order in which frames come, so that no frame is coded after an older one than its predecessor.
+        if point.mode is not Mode.SPLIT or not encoder.temporal:
+            return None
+        return self.references.next(camera, encoder.bundle.prefix)
 
     def _shadows(self) -> bool:
         """Whether the picture goes along with this frame: one in so many, by chance, so that no camera is left out."""
@@ -167,6 +190,7 @@ class Intake:
             zlib.crc32(shot.data) if shot.idem_key else None,
             encoded.kept,
             encoded.pixels,
+            prefix_of(encoded.container),
         )
 
     async def _promised(self, promise: "asyncio.Future[Accepted]") -> Accepted:
@@ -196,7 +220,7 @@ def _spool_full(message: str) -> NotNowError:
 
 
 def new_shot(
-    camera: str, data: bytes, captured_us: int | None = None, idem_key: str | None = None, pixels: bool = False
+    camera: str, data: bytes, captured_us: int | None = None, idem_key: str | None = None, pixels: str = ""
 ) -> Shot:
     """A shot with a new id, captured now unless somebody knows better."""
     now = now_us()

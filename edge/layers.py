@@ -8,13 +8,15 @@ Neither waits for the other.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from common.codec import Container, Kind, Layer, pack, unpack
 from common.errors import MidstreamError
+from common.layers import BASE, FULL, MOST_REGIONS, NAMES, ORIGINAL, checksum
+from common.scalable.regions import Region
 from common.wire import stream_pb2 as pb
 from edge.enhance import PLACES, BundleGoneError, BusyError, Enhancer, Made, NoLayerError, RangeError
 from edge.spool import Spool, SpoolError
@@ -24,7 +26,6 @@ LANES = PLACES + 2
 MAX_REPLY_BYTES = 15 << 20
 """More would not fit a gRPC message."""
 CONTAINER_TYPE = "application/vnd.midstream.container"
-_NAMES = ("original", "base", "mask", "full")
 _STATUS: dict[type[MidstreamError], pb.LayerStatus] = {
     BusyError: pb.LAYER_STATUS_BUSY,
     NoLayerError: pb.LAYER_STATUS_UNKNOWN_LAYER,
@@ -56,8 +57,8 @@ class Layers:
     @contextlib.asynccontextmanager
     async def answer(self, request: pb.LayerRequest) -> AsyncIterator[Answer]:
         """Raises SpoolError if the spool cannot be read; whatever else goes wrong is an answer."""
-        if request.layer not in _NAMES:
-            there = ", ".join(_NAMES)
+        if request.layer not in NAMES:
+            there = ", ".join(NAMES)
             yield Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"no layer {request.layer[:64]!r}; there may be {there}")
             return
         if (answer := await self._layer(request)) is not None:
@@ -70,15 +71,17 @@ class Layers:
 
     async def _layer(self, request: pb.LayerRequest) -> Answer | None:
         """The answer, unless it is the picture as received."""
-        if request.layer == "original":
+        if len(request.regions) > MOST_REGIONS:
+            return Answer(pb.LAYER_STATUS_INVALID, f"{len(request.regions)} regions are more than {MOST_REGIONS}")
+        if request.layer == ORIGINAL:
             return None
         kept = await self._spool.container(request.frame_id)
         if kept.gone:
             return Answer(pb.LAYER_STATUS_GONE, kept.gone)
         if not kept.container:
             refusal = f"the frame was not coded with a layer {request.layer!r}"
-            return None if request.layer == "full" else Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, refusal)
-        if request.layer == "base":
+            return None if request.layer == FULL else Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, refusal)
+        if request.layer == BASE:
             container = unpack(kept.container)
             return _packed(container, _base(container))
         return await self._coded(request)
@@ -102,15 +105,23 @@ class Layers:
         container, known = unpack(kept.container), await self._spool.layers(request.frame_id)
         made = await self._enhancer.layers(container, kept.data, request.layer, request.quality, known)
         await self.keep(request.frame_id, made)
-        layers = [*_base(container, request.with_base), *(each.layer for each in made)]
-        return _packed(container, layers)
+        below, last = [each.layer for each in made[:-1]], made[-1].layer
+        if request.regions:
+            regions = [Region(r.x, r.y, r.width, r.height) for r in request.regions]
+            last = await self._enhancer.cut(container, made[-1], regions)
+        if request.HasField("below") and request.below == checksum(below):
+            below = []
+        return _packed(container, [*_base(container, request.with_base), *below, last])
 
-    async def keep(self, frame_id: str, made: Iterable[Made]) -> None:
-        """What was coded just now need not be coded again, not even for whoever waits behind."""
-        for each in made:
-            if each.new:
-                with contextlib.suppress(SpoolError):  # then it is coded again
-                    await self._spool.keep_layer(frame_id, each.layer.kind, each.quality, each.layer.payload)
+    async def keep(self, frame_id: str, made: Sequence[Made]) -> None:
+        """What was coded just now need not be coded again, not even for whoever waits behind.
+
+        Something whose own base is not kept is not kept either: it would fit no other.
+        """
+        with contextlib.suppress(SpoolError):  # then it is coded again
+            for each in (one for one in made if one.new):
+                if not await self._spool.keep_layer(frame_id, each.layer.kind, each.quality, each.layer.payload):
+                    return
 
 
 def _base(container: Container, wanted: bool = True) -> list[Layer]:

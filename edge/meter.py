@@ -79,6 +79,10 @@ class Meter:
         """The cloud could not decode a packet."""
         self.metrics.decode_errors.labels("nack").inc()
 
+    def anew(self) -> None:
+        """A frame was coded again, alone, because the cloud did not hold what it was coded after."""
+        self.metrics.decode_errors.labels("missing reference").inc()
+
     def sent(self, size: int) -> None:
         """Payload bytes went up."""
         self._sent.inc(size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from edge.bundles import Bundles
+from edge.codecs import Codecs
 from edge.control import Control
 from edge.enhance import Enhancer
 from edge.intake import Intake
@@ -12,6 +13,7 @@ from edge.meter import Meter
 from edge.points import OperatingPoints
 from edge.settings import Settings
 from edge.spool import Spool
+from edge.streams.streams import Streams
 from edge.uplink import Uplink
 
 
@@ -22,11 +24,13 @@ class Parts:
     settings: Settings
     meter: Meter
     points: OperatingPoints
+    codecs: Codecs
     control: Control
     spool: Spool
     intake: Intake
     bundles: Bundles
     enhancer: Enhancer
+    streams: Streams
     uplink: Uplink | None
 
 

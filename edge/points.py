@@ -1,11 +1,11 @@
 """Operating points: what was asked for of each camera, what was decided for it, and what its next frame gets.
 
-A choice is a mode and a quality, each fixed or `auto`. A camera's own choice comes first, then everybody's, then the
-settings'. Choices outlive the process, in data_dir/operating-points.json; decisions (control.py) do not.
+A choice is a mode, a quality and a codec, each fixed or `auto`. A camera's own choice comes first, then everybody's,
+then the settings'. Choices outlive the process, in data_dir/operating-points.json; decisions (control.py) do not.
 """
 
 import json
-import os
+import re
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 import structlog
 
 from common.types import Mode
+from edge import kept
 
 AUTO: Literal["auto"] = "auto"
 Auto = Literal["auto"]
+CODEC = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""The name of a bundle."""
 MAX_FILE_BYTES = 4 << 20
 """More than ten thousand cameras' choices."""
 
@@ -32,10 +35,11 @@ class Point(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What somebody asked for."""
+    """What somebody asked for. `codec` is the name of a bundle, or `auto`: the one that the cloud says."""
 
     mode: Mode | Auto
     quality: int | Auto
+    codec: str = AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,10 @@ class OperatingPoints:
         chosen = {choice.mode for choice in (self.everybody, *self.cameras.values())}
         return set(Mode) if AUTO in chosen else {Mode(mode) for mode in chosen}
 
+    def codecs(self) -> set[str]:
+        """The names of bundles that frames may be coded with by what was chosen."""
+        return {choice.codec for choice in (self.everybody, *self.cameras.values())} - {AUTO}
+
     def choice(self, camera: str) -> Choice:
         """What was asked for of this camera."""
         return self.cameras.get(camera, self.everybody)
@@ -108,7 +116,7 @@ class OperatingPoints:
         chosen = resolved(choice, scales)
         if chosen != choice:
             return f"this bundle cannot do what was asked for: {choice.mode}, {choice.quality}"
-        if AUTO not in chosen:
+        if AUTO not in (chosen.mode, chosen.quality):
             return "fixed"
         decided = self.decided.get(camera)
         return decided.cause if decided and keeps(chosen, decided.point, scales) else "nothing speaks against it"
@@ -144,14 +152,14 @@ class OperatingPoints:
 
     def _keep(self, chosen: Choice | None, cameras: dict[str, Choice]) -> None:
         if self._path is not None:
-            _write(self._path, json.dumps({"everybody": chosen, "cameras": cameras}))
+            kept.write(self._path, json.dumps({"everybody": chosen, "cameras": cameras}))
         self._chosen, self.cameras = chosen, cameras
 
     def _load(self) -> None:
         if self._path is None or not self._path.exists():
             return
         try:
-            said = json.loads(_read(self._path))
+            said = json.loads(kept.read(self._path, MAX_FILE_BYTES))
             chosen = None if said["everybody"] is None else _read_choice(said["everybody"])
             cameras = {str(name): _read_choice(choice) for name, choice in said["cameras"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
@@ -163,10 +171,10 @@ class OperatingPoints:
 def resolved(choice: Choice, scales: Scales) -> Choice:
     """The choice as far as this bundle can do it; what it cannot is left to the edge."""
     if choice.mode != AUTO and choice.mode not in scales:
-        return Choice(next(iter(scales)), AUTO)
+        return choice._replace(mode=next(iter(scales)), quality=AUTO)
     if choice.mode == AUTO or choice.quality == AUTO:
-        return Choice(choice.mode, AUTO)
-    return choice if choice.quality in scales[choice.mode].qualities else Choice(choice.mode, AUTO)
+        return choice._replace(quality=AUTO)
+    return choice if choice.quality in scales[choice.mode].qualities else choice._replace(quality=AUTO)
 
 
 def keeps(choice: Choice, point: Point, scales: Scales) -> bool:
@@ -176,28 +184,10 @@ def keeps(choice: Choice, point: Point, scales: Scales) -> bool:
     return choice.mode in (AUTO, point.mode) and choice.quality in (AUTO, point.quality)
 
 
-def _read(path: Path) -> str:
-    if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise ValueError(f"{size} bytes, more than {MAX_FILE_BYTES}")
-    return path.read_text()
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("w") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    scratch.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)  # a new name is on the disk when its folder is
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _read_choice(said: Iterable[Any]) -> Choice:
-    mode, quality = said
+    mode, quality, codec = (*said, AUTO)[:3]  # older files have no codec
+    if not isinstance(codec, str) or not CODEC.fullmatch(codec):
+        raise ValueError(f"no codec: {codec!r:.80}")
     if quality != AUTO and (type(quality) is not int or not 0 <= quality <= 65535):
         raise ValueError(f"no quality: {quality!r}")
-    return Choice(AUTO if mode == AUTO else Mode(mode), AUTO if quality == AUTO else quality)
+    return Choice(AUTO if mode == AUTO else Mode(mode), AUTO if quality == AUTO else quality, codec)

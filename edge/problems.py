@@ -21,11 +21,13 @@ _BY_STATUS = {
     404: "not-found",
     405: "method-not-allowed",
     408: "too-slow",
+    409: "conflict",
     413: "too-large",
     415: "unsupported-media-type",
     422: "unprocessable",
     429: "busy",
     500: "internal",
+    501: "not-installed",
     502: "refused-by-cloud",
     503: "unavailable",
 }

@@ -62,11 +62,23 @@ class Settings(BaseSettings):
     """Where the network runs: `split`, `image` (all of it in the cloud), `edge` (all of it here), or `auto`."""
     quality: Annotated[int, Field(ge=0, le=65535)] | Literal["auto"] = "auto"
     """A quality of the mode's scale, or `auto`: the bundle's default, and less while the link carries less."""
+    codec: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")] = "auto"
+    """The name of a bundle that the cloud holds, or `auto`: the one it says."""
     shadow: int = Field(default=0, ge=0, le=1_000_000)
     """One frame in so many is also sent as a picture, for the cloud to check its result by. 0: none."""
     enhance: Literal["asked", "idle"] = "asked"
     """When enhancements are coded: when somebody asks for pixels; or, with `idle`, of the newest frames also while the
     edge has nothing else to do."""
+    temporal: Literal["on", "off"] = "on"
+    """Whether frames of mode `split` are coded after an earlier one of their camera that the cloud has acked, where the
+    bundle's codec and the cloud can."""
+    keyframes: int = Field(default=100, ge=0, le=1_000_000)
+    """One frame of a camera in so many is coded alone even so. 0: only where there is nothing to code it after."""
+    max_streams: int = Field(default=16, ge=0, le=256)
+    """Of POST /v1/streams. Each is a thread, a decoder, and up to three decoded frames beside the decoder's own."""
+    streams_dir: Path | None = None
+    """A folder whose videos may be played as streams. None: no file may, because whoever posts streams would read this
+    machine's disk with them."""
     frame_max_age_ms: int = Field(default=0, ge=0, le=2**31 - 1)
     """Frames older than this, counted from capture, are not worth sending. 0: all are."""
 

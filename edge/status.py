@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response
 
 from common.problems import SCHEMA
-from edge.choosing import encoder_of
+from edge.choosing import current
 from edge.parts import Parts, parts
 from edge.spool import now_us
 
@@ -47,9 +47,9 @@ async def get_spool(request: Request) -> dict[str, Any]:
 
 @router.get("/v1/bundle", responses={503: SCHEMA})
 async def get_bundle(request: Request) -> dict[str, Any]:
-    """The bundle new frames are coded with."""
+    """The bundle that frames are coded with where no codec was chosen."""
     edge = parts(request)
-    bundle = encoder_of(edge).bundle
+    bundle = current(edge).bundle
     m = bundle.manifest
     return {
         "digest": bundle.digest,
@@ -79,7 +79,7 @@ def components(edge: Parts) -> dict[str, dict[str, str]]:
         "spool": {"status": "failing", "reason": edge.spool.trouble} if edge.spool.trouble else {"status": "ok"},
         "link": {"status": "ok"},
     }
-    if edge.intake.encoder is None:
+    if edge.codecs.current is None:
         out["model"] = {"status": "waiting", "reason": edge.bundles.trouble}
     if edge.uplink is None:
         out["link"] = {"status": "degraded", "reason": "this edge was given no cloud"}

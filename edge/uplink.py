@@ -5,24 +5,27 @@ oldest frame that was neither. The cloud knows frames by (edge, epoch, seq), so 
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import grpc
 import grpc.aio
 import structlog
 
+from common.errors import MidstreamError
 from common.types import Detection
 from common.wire import stream_pb2 as pb
 from common.wire import stream_pb2_grpc as rpc
+from edge.anew import Again
 from edge.encode import SENT, base_only
 from edge.goodput import Goodput, Link
 from edge.layers import LANES, Layers
 from edge.link import backoff
 from edge.meter import Meter
+from edge.references import References
+from edge.requests import Requests
 from edge.spool import Pending, Spool, SpoolError, now_us
 from edge.strangers import StrangerError, Strangers, StreamEndedError, prefix_of
 
@@ -30,14 +33,8 @@ WELCOME_SECONDS = 10.0
 AHEAD = 32
 """Frames read from the spool at once, unless they are large: then AHEAD_BYTES."""
 AHEAD_BYTES = 4 << 20
-LAYER_REQUESTS = 64
-"""Requests for layers waiting at most; one beyond is told to ask again."""
-LAYER_REFUSALS = 1024
-"""How many that are told so may wait for the link; one beyond is not answered: the cloud gives up in time."""
 STEADY_SECONDS = 10.0
 """A stream that lived so long was a good one: the next waits as little as the first."""
-
-_BUSY = f"{LAYER_REQUESTS} requests for layers wait; ask again"
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +73,7 @@ class Uplink:
         meter: Meter,
         layers: Layers,
         patience: float = 600.0,
+        references: References | None = None,
     ) -> None:
         self._stub = rpc.IngestServiceStub(channel)
         self._hello = pb.Hello(edge_id=edge_id, epoch=spool.epoch, software=software)
@@ -92,6 +90,9 @@ class Uplink:
         """The trouble logged last. A stream that ends right after its Welcome, time and again, is logged once."""
         self.on_bundle: Callable[[str], None] = lambda digest: None
         """Hears which bundle the cloud wants used."""
+        self.references = References(False, 0) if references is None else references
+        self.anew: Callable[[Pending], Awaitable[bytes]] = _never_anew
+        """Codes a frame again, alone."""
 
     def __repr__(self) -> str:
         s = self.state
@@ -167,13 +168,16 @@ class Uplink:
                 self.goodput,
                 self._strangers,
                 self._layers,
+                self.references,
+                self.anew,
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(stream.receive())
                 tasks.create_task(stream.send())
+                tasks.create_task(stream.send_anew())
                 for _ in range(LANES):
-                    tasks.create_task(stream.answer_layers())
-                tasks.create_task(stream.refuse_layers())
+                    tasks.create_task(stream.requests.answer())
+                tasks.create_task(stream.requests.refuse())
         finally:
             if self.state.up:
                 self.state.up, self.state.since = False, time.monotonic()
@@ -188,6 +192,7 @@ class Uplink:
             self._strangers.away(time.monotonic() - self._away_since)
             self._away_since = None
         self.goodput.hint = 0
+        self.references.welcome(welcome.references)
         self._meter.link(up=True)
         log.info("link up", window=welcome.window, queued=self._spool.stats.queued, bundle=welcome.bundle_digest[:12])
         self.on_bundle(welcome.bundle_digest)
@@ -221,6 +226,8 @@ class _Stream:
         goodput: Goodput,
         strangers: Strangers,
         layers: Layers,
+        references: References,
+        anew: Callable[[Pending], Awaitable[bytes]],
     ) -> None:
         self._call = call
         self._spool = spool
@@ -229,14 +236,15 @@ class _Stream:
         self._expected = expected
         self._goodput = goodput
         self._strangers = strangers
-        self._layers = layers
+        self._references = references
+        self._anew = anew
+        self._again = Again()
         self._seq = 0
         """Everything up to here was read from the spool."""
         self._ahead: deque[Pending] = deque()
         self._returned = asyncio.Event()
         self._writing = asyncio.Lock()
-        self._asked: asyncio.Queue[pb.LayerRequest] = asyncio.Queue(LAYER_REQUESTS)
-        self._refused: asyncio.Queue[str] = asyncio.Queue(LAYER_REFUSALS)
+        self.requests = Requests(layers, meter, goodput, self._write)
 
     # ---- up ---------------------------------------------------------------------------------------------------------
 
@@ -249,6 +257,7 @@ class _Stream:
                 self._goodput.full()
                 self._returned.clear()
                 await self._returned.wait()
+            await self._again.none.wait()
             await self._send(self._ahead.popleft())
 
     async def _read_ahead(self) -> None:
@@ -285,7 +294,28 @@ class _Stream:
             self._meter.refused("pixels shed")
         return replace(frame, payload=base_only(frame.payload))
 
-    def _packet(self, frame: Pending, now: int) -> pb.Packet:
+    async def send_anew(self) -> None:
+        """Frames that the cloud could not decode because it did not hold what they were coded after."""
+        while True:
+            for frame in await self._again.next(self._state.in_flight, self._returned):
+                await self._send_again(frame)
+            self._again.sent()
+
+    async def _send_again(self, frame: Pending) -> None:
+        now = now_us()
+        try:
+            payload = await self._anew(frame)
+        except MidstreamError as e:
+            self._end(frame, "failed", "missing reference", str(e)[:500])
+            return
+        self._meter.anew()
+        frame = replace(frame, payload=payload)
+        self._state.in_flight[frame.seq] = frame
+        self._goodput.sent(frame.seq, len(payload), time.monotonic())
+        await self._write(pb.IngestRequest(packet=self._packet(frame, now, anew=True)))
+        self._meter.sent(len(payload))
+
+    def _packet(self, frame: Pending, now: int, anew: bool = False) -> pb.Packet:
         durable = self._spool.durable_us(frame.seq)
         waited = {"queue": (now - (durable or frame.accepted_us)) / 1e3}
         if durable is not None:
@@ -303,6 +333,7 @@ class _Stream:
             source_bytes=frame.source_bytes,
             edge_ms=frame.timing | waited,
             want_result=frame.frame_id in self._expected,
+            anew=anew,
         )
 
     async def _write(self, message: pb.IngestRequest) -> None:
@@ -317,7 +348,7 @@ class _Stream:
             "ack": self._acked,
             "nack": self._nacked,
             "credit": self._credited,
-            "layer_request": self._layer_requested,
+            "layer_request": self.requests.take,
             "rate_hint": self._rate_hinted,
         }
         while (message := await self._call.read()) is not grpc.aio.EOF:
@@ -334,6 +365,7 @@ class _Stream:
         self._goodput.acked(frame.seq, time.monotonic(), held)
         self._strangers.known(prefix_of(frame.payload))
         self._meter.acked(frame.accepted_us)
+        self._references.acked(frame.frame_id)
         found = tuple(Detection(d.label, d.score, (d.x1, d.y1, d.x2, d.y2)) for d in ack.detections)
         self._end(frame, "done", outcome=Outcome(found))
 
@@ -341,8 +373,12 @@ class _Stream:
         if (frame := self._state.in_flight.get(nack.seq)) is None:
             return
         self._goodput.acked(frame.seq, time.monotonic())
+        self._references.ended(frame.frame_id)
         if nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE:
             self._strange(frame, nack.detail[:500])
+        if nack.reason == pb.NACK_REASON_MISSING_REFERENCE:
+            self._missing(frame)
+            return
         reason = _reason(nack.reason)
         log.warning("the cloud refused a frame", frame_id=frame.frame_id, reason=reason, detail=nack.detail)
         if nack.reason == pb.NACK_REASON_CORRUPT:
@@ -351,6 +387,11 @@ class _Stream:
             self._end(frame, "expired", "older than its max_age in the cloud")
         else:
             self._end(frame, "failed", reason, nack.detail[:500])
+
+    def _missing(self, frame: Pending) -> None:
+        del self._state.in_flight[frame.seq]
+        self._again.add(frame)
+        self._returned.set()
 
     def _strange(self, frame: Pending, detail: str) -> None:
         """Of a cloud that is being upgraded, not of the frame: it stays in the spool. If that takes too long, it fails,
@@ -384,37 +425,9 @@ class _Stream:
         self._state.window = credit.window
         self._returned.set()
 
-    # ---- pixels on demand -------------------------------------------------------------------------------------------
 
-    def _layer_requested(self, request: pb.LayerRequest) -> None:
-        with contextlib.suppress(asyncio.QueueFull):
-            self._asked.put_nowait(request)
-            return
-        self._meter.refused("layer requests")
-        with contextlib.suppress(asyncio.QueueFull):
-            self._refused.put_nowait(request.request_id)
-
-    async def refuse_layers(self) -> None:
-        """Tell whoever asked for more than can wait. A loop of its own: the one that reads must not wait to write."""
-        while True:
-            reply = pb.LayerReply(request_id=await self._refused.get(), status=pb.LAYER_STATUS_BUSY, detail=_BUSY)
-            await self._write(pb.IngestRequest(layer_reply=reply))
-
-    async def answer_layers(self) -> None:
-        """One of LANES that take requests and answer them between the frames."""
-        while True:
-            request = await self._asked.get()
-            async with self._layers.answer(request) as answer:
-                reply = pb.LayerReply(
-                    request_id=request.request_id,
-                    status=answer.status,
-                    content_type=answer.content_type,
-                    payload=answer.payload,
-                    detail=answer.detail,
-                )
-                self._meter.sent(len(reply.payload))
-                await self._write(pb.IngestRequest(layer_reply=reply))
-                self._goodput.resumed(time.monotonic())
+async def _never_anew(frame: Pending) -> bytes:
+    raise MidstreamError("it cannot be coded again")
 
 
 def _reason(number: int) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from common import feature_codec
 from common.bundle import Bundle
-from common.codec import Layer
+from common.codec import Coded, Layer, State, TemporalCodec
 from common.geometry import Letterbox, window
 from common.network.back import Back
 from common.network.front import Front
@@ -117,6 +117,20 @@ class Split:
 
     def prepare(self) -> None:
         """All is loaded."""
+
+    @property
+    def temporal(self) -> bool:
+        """Whether `encode_after` can be asked."""
+        return isinstance(self._codec, TemporalCodec)
+
+    def encode_after(self, view: View, quality: int, laps: Laps, before: State | None, keep: bool) -> Coded:
+        """Features, after those of an earlier frame if that helps; and what they leave for others."""
+        assert isinstance(self._codec, TemporalCodec)
+        features = self._network.front.run(view.whole())
+        laps.done("front")
+        found = self._codec.encode_after(features, quality, window(view.box, view.size), before, keep)
+        laps.done("code")
+        return found
 
     def encode(self, view: View, quality: int, laps: Laps) -> list[Layer]:
         """Features."""

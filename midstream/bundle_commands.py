@@ -39,6 +39,14 @@ def verify(path: Folder) -> None:
     it.verify(path)
 
 
+@bundle_app.command("share")
+def share(folder: Annotated[Path, typer.Argument(help="A folder of bundles.")]) -> None:
+    """Keep what several bundles of a folder have in common once, beside them."""
+    with part("train"):
+        from train.bundles.share import share as it
+    print(f"{it(folder) / 1e6:.1f} MB saved")
+
+
 @bundle_app.command("build")
 def build(
     export: Annotated[Optional[Path], typer.Argument(help="What `midstream train detector` exported.")] = None,  # noqa: UP045
@@ -119,11 +127,14 @@ def calibrate(
 
 @bundle_app.command("layers")
 def layers(
-    checkpoint: Annotated[Path, typer.Argument(help="Of a family that `midstream train` trained: scalable2, ...")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Of what `midstream train` trained: scalable2, frequency, denoise, plain, ...")
+    ],
     name: Annotated[str, typer.Option(help="The bundle's name.")],
     validate: Annotated[
-        Path, typer.Option(help="Pictures to measure on: a folder, or a listing in COCO's JSON format.")
-    ],
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Pictures to measure on, like --calibrate of build; for families that code features, too."),
+    ] = None,
     detector: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="The bundle whose detector it was trained for; default: the embedded one."),
@@ -132,14 +143,14 @@ def layers(
     photos: Annotated[int, typer.Option(help="Training photos to count tables on.", min=8)] = 96,
     out: Out = Path("bundles"),
 ) -> None:
-    """Make a bundle of a trained family of layers: networks, integer tables, operating points measured."""
+    """Make a bundle of trained layers: networks, integer tables; features as in the detector's bundle, or measured."""
     with part("train,bench"):
         from bench.networks import shipped
         from common import bundle as bundles
-        from train.bundles import scalable as it
+        from train.bundles import families as it
 
         source = bundles.load(detector or shipped(), "both")
-        it.build(it.loaded(checkpoint), source, name, validate, out, photos=photos, limit=images)
+        it.build(checkpoint, source, name, validate, out, photos=photos, limit=images)
 
 
 @bundle_app.command("cuts")

@@ -11,6 +11,7 @@ from common.errors import MidstreamError
 from midstream import __version__
 from midstream.bundle_commands import bundle_app
 from midstream.parts import part
+from midstream.track_commands import track_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +23,7 @@ app = typer.Typer(
 bench_app = typer.Typer(no_args_is_help=True, help="Measure: every number in the documentation comes from here.")
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(bench_app, name="bench")
+bench_app.add_typer(track_app)
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -97,17 +99,23 @@ def send(
     path: Annotated[str, typer.Argument(help="An image, a folder of images or a video.")],
     edge: EdgeUrl = "http://127.0.0.1:8080",
     camera: Annotated[str, typer.Option(help="Camera name the frames are filed under.")] = "default",
-    wait: Annotated[float, typer.Option(help="Seconds to wait for each result; 0: do not.", min=0, max=30)] = 5.0,
+    wait: Annotated[
+        float | None, typer.Option(help="Seconds to wait for each result; default: 5, of a video 0.", min=0, max=30)
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most this many frames.", min=1)] = 1_000_000,
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Send each frame's pixels along, where there is room.")
     ] = False,
+    fps: Annotated[
+        float | None, typer.Option(help="Of a video, at most so many frames a second of its time.", min=0.01, max=240)
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Send a video no faster than its own pace.")] = False,
 ) -> None:
     """Send pictures or a video to an edge."""
     with part("demo"):
         from midstream import send as it
 
-        raise typer.Exit(it.run(path, edge, camera, wait, limit, pixels))
+        raise typer.Exit(it.run(path, edge, camera, wait, limit, pixels, fps, realtime))
 
 
 @app.command()
@@ -184,6 +192,25 @@ def bench_rd(
         it.run(images, chosen, bundle or [], _numbers(qualities), timing, json, plot, sheet, docs)
 
 
+@bench_app.command("video")
+def bench_video(
+    frames: Annotated[
+        list[Path], typer.Option(help="A folder of clips: folders of pictures, and videos. May be given again.")
+    ],
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: the shipped one.")] = None,
+    codecs: Annotated[str | None, typer.Option(help="Only these, with commas, or what begins with them.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many frames of a clip.", min=2)] = None,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw agreement over bytes to this PNG.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write this bundle's section of docs/results-video.md.")] = False,
+) -> None:
+    """Frames that follow one another: features coded after earlier ones, beside JPEG, x265 and AV1."""
+    with part("bench"):
+        from bench.video import run as it
+
+        it.run(frames, bundle, codecs.split(",") if codecs else None, limit, json, plot, docs)
+
+
 @bench_app.command("masks")
 def bench_masks(
     bundle: Annotated[Path, typer.Option(help="A bundle's folder; it needs a mask layer.")],
@@ -203,6 +230,50 @@ def bench_masks(
         from bench.masks import run as it
 
         it.run(bundle, _numbers(qualities), _numbers(base_qualities), images, json, plot, docs)
+
+
+@bench_app.command("denoise")
+def bench_denoise(
+    images: Annotated[list[Path], typer.Option(help="A folder of clean pictures; may be given again.")],
+    sigma: Annotated[str, typer.Option(help="Deviations of the noise, of 0..255, with commas.")] = "15,25,50",
+    realistic: Annotated[bool, typer.Option("--realistic", help="Also noise that grows with the light.")] = False,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder, with layers clean and noisy.")] = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="A bundle whose picture layers cascades use, too; may be given again.")
+    ] = None,
+    codecs: Annotated[
+        str | None, typer.Option(help="These again, with commas: denoise,dncnn>webp,webp>dncnn; default: what lacks.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="At most this many pictures of each folder.", min=1)] = None,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw PSNR over bits per pixel to this PNG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw pictures beside the best cascade's to this PNG.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write its sections of docs/results-denoise.md.")] = False,
+) -> None:
+    """Clean pictures out of noisy ones: one codec that denoises beside a denoiser and a codec."""
+    with part("train,bench"):
+        from bench.denoise import run as it
+
+        wanted = codecs.split(",") if codecs else None
+        sigmas = [float(each) for each in _numbers(sigma) or []]
+        it.run(images, sigmas, realistic, bundle, beside or [], wanted, count, json, plot, sheet, docs)
+
+
+@bench_app.command("roi")
+def bench_roi(
+    bundle: Annotated[Path, typer.Option(help="A bundle's folder, with a picture layer in tiles.")],
+    images: Annotated[Path, typer.Option(help="A folder of pictures, of any sizes.")],
+    count: Annotated[int | None, typer.Option(help="At most this many pictures.", min=1)] = None,
+    serve: Annotated[bool, typer.Option(help="Also ask an edge and a cloud for regions.")] = True,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw bytes and times over area to this PNG.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write its section of docs/results-roi.md.")] = False,
+) -> None:
+    """Regions of pictures: bytes and time against area, and whether they show what the whole picture shows."""
+    with part("edge,cloud,bench"):
+        from bench.roi import run as it
+
+        it.run(bundle, images, count, serve, json, plot, docs)
 
 
 Runs = Annotated[Path, typer.Option(help="Where the recipes' folders are.")]
@@ -266,6 +337,20 @@ def bench_serve(json: Json = None, quick: Quick = False) -> None:
         from bench import serve as it
 
         it.run(quick=quick, json_path=json)
+
+
+@bench_app.command("stream")
+def bench_stream(
+    video: Annotated[Path | None, typer.Option(help="A video; default: the street of the data folder.")] = None,
+    fps: Annotated[float, typer.Option(help="At most so many of its frames a second.", min=0.1, max=240)] = 25,
+    seconds: Annotated[float, typer.Option(help="How long, after the warm-up.", min=5, max=86400)] = 60,
+    json: Json = None,
+) -> None:
+    """A video played as a stream: whether edge and cloud on this machine keep up, and where the time goes."""
+    with part("edge,cloud,bench"):
+        from bench import stream as it
+
+        it.run(video, fps, seconds, json)
 
 
 @app.command()

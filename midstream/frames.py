@@ -4,6 +4,7 @@ A frame is compressed bytes with a name: images travel exactly as they are on di
 """
 
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -24,6 +25,8 @@ class SourceFrame:
     camera: str
     data: bytes
     content_type: str
+    captured_us: int | None = None
+    """Of a video: when it would have been captured, had it begun just now. None: unknown."""
 
 
 def read(path: Path, camera: str | None = None) -> Iterator[SourceFrame]:
@@ -34,7 +37,7 @@ def read(path: Path, camera: str | None = None) -> Iterator[SourceFrame]:
         return _folder(path, camera or path.name)
     if path.suffix.lower() in IMAGES:
         return iter([_image(path, camera or "photos")])
-    if path.suffix.lower() in VIDEOS:
+    if is_video(path):
         return video(path, camera or path.stem)
     raise MidstreamError(f"{path.name} is neither an image ({', '.join(IMAGES)}) nor a video ({', '.join(VIDEOS)}).")
 
@@ -51,17 +54,46 @@ def _image(path: Path, camera: str) -> SourceFrame:
     return SourceFrame(path.name, _camera_name(camera), path.read_bytes(), IMAGES[path.suffix.lower()])
 
 
-def video(path: Path, camera: str, every: int = 1) -> Iterator[SourceFrame]:
-    """Every `every`-th frame of a video, as JPEG. Raises MidstreamError if it cannot be decoded."""
-    import av
+def is_video(path: Path) -> bool:
+    """By its name."""
+    return path.suffix.lower() in VIDEOS
+
+
+def video(path: Path, camera: str, every: int = 1, fps: float | None = None) -> Iterator[SourceFrame]:
+    """Every `every`-th frame of a video, at most `fps` a second of its time, as JPEG.
+
+    Raises MidstreamError if it cannot be decoded.
+    """
+    from edge.streams import still
+    from edge.streams.address import Address, Kind
+    from edge.streams.clock import Rate, Recorded
+    from edge.streams.reader import SourceError, Video
+
+    clock, rate, began = Recorded(), Rate(fps), time.time()
+    try:
+        with Video(Address(Kind.FILE, str(path), path.name)) as opened:
+            for i, frame in enumerate(opened.frames()):
+                at = clock.at(frame.time, opened.interval)
+                if i % every == 0 and rate.due(at):
+                    captured = round((began + at) * 1e6)
+                    yield SourceFrame(
+                        f"{path.name}#{i}", _camera_name(camera), still.jpeg(frame), "image/jpeg", captured
+                    )
+    except SourceError as e:
+        raise MidstreamError(f"{path.name} cannot be played: {e}") from e
+
+
+def length(path: Path, fps: float | None = None) -> int | None:
+    """About how many frames `video` gives; None if the file does not say."""
+    from edge.streams.address import Address, Kind
+    from edge.streams.reader import SourceError, Video
 
     try:
-        with av.open(str(path)) as container:
-            for i, frame in enumerate(container.decode(video=0)):
-                if i % every == 0:
-                    yield jpeg(frame.to_image(), f"{path.name}#{i}", camera)
-    except (av.FFmpegError, IndexError) as e:
-        raise MidstreamError(f"{path.name} cannot be decoded as a video: {e}") from e
+        with Video(Address(Kind.FILE, str(path), path.name)) as opened:
+            seconds, interval = opened.seconds, opened.interval
+    except SourceError as e:
+        raise MidstreamError(f"{path.name} cannot be played: {e}") from e
+    return None if seconds is None else max(1, round(seconds * min(1 / interval, fps or 240)))
 
 
 def jpeg(image: object, name: str, camera: str, quality: int = JPEG_QUALITY) -> SourceFrame:

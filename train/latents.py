@@ -73,11 +73,16 @@ class Rates:
 
 @dataclass(frozen=True)
 class Example:
-    """A latent y [C,H,W] in float32, 0 outside `cells`; `context` [K,H,W] whole numbers, where p(y) has one."""
+    """A latent y [C,H,W] in float32, 0 outside `cells`; `context` [K,H,W] whole numbers, where p(y) has one.
+
+    Or many of one size that know nothing of each other, [N,C,H,W] and [N,K,H,W].
+    """
 
     y: Tensor
     cells: Cells
     context: Tensor | None = None
+    level: int | None = None
+    """The only level at which it is counted: that of what lies below it. None: at some of all."""
 
     def coded(self, planes: Tensor) -> Tensor:
         """The part of [...,H,W] that is coded."""
@@ -111,7 +116,7 @@ class Model:
         Says so if values of their z lie beyond what may enter the hyper-decoder.
         """
         channels, width = len(latent.spread), latent.decoder.layers[0].out_channels
-        entering = [hyper(latent, each.y)[None] for each in examples]
+        entering = [hyper(latent, each.y) for each in examples]
         _tell_clipped(entering)
         chain = Chain.of(latent.decoder.layers, entering)
         known = np.full(latent.decoder.head.in_channels, context_units)
@@ -128,7 +133,7 @@ class Model:
         )
 
     def whole(self, example: Example, level: int) -> tuple[Tensor, Tensor]:
-        """Of an example's z: the numbers that are coded [Z,h,w], and what enters the hyper-decoder [Z,H',W'].
+        """Of an example's z: the numbers that are coded [...,Z,h,w], and what enters the hyper-decoder [...,Z,H',W'].
 
         Only cells that coded cells of y lie in are coded; elsewhere, z is its centre.
         """
@@ -136,7 +141,7 @@ class Model:
         coded = within(
             example.cells.halved(self.halvings), rate.straight((z.double() * INPUT_UNITS - self.centre) / step)
         )
-        entering = self.centre.repeat(1, *z.shape[1:])
+        entering = self.centre.expand(z.shape).clone()
         within(example.cells.halved(self.halvings), entering)[:] += coded * step
         return coded, entering.clamp(-INPUT_LIMIT, INPUT_LIMIT)
 
@@ -146,11 +151,11 @@ class Model:
         return sum(layer.kind & SHUFFLE > 0 for layer in self.chain.layers)
 
     def said(self, entering: Tensor, context: Tensor | None, quality: int) -> tuple[Tensor, Tensor]:
-        """Means [C,H,W], float64 in units of y, and rows [C,H,W] that the hyper-decoder names."""
-        hidden = self.chain(entering[None])
+        """Means [...,C,H,W], float64 in units of y, and rows [...,C,H,W] that the hyper-decoder names."""
+        hidden = self.chain(entering)
         if context is not None:
-            hidden = torch.cat((hidden, context[None].double()), 1)
-        mean, scale = self.head(hidden)[0].chunk(2)
+            hidden = torch.cat((hidden, context.double()), -3)
+        mean, scale = self.head(hidden).chunk(2, -3)
         unit = (self.rates.unit - quality + 4) // 8
         index = (scale - unit + UNIT_SCALE).clamp(0, SCALES - 1)
         return mean / MEAN_UNITS * torch.exp2(self.exponent[:, None, None]), index.long()
@@ -183,17 +188,22 @@ class Counts:
         self.dropped += np.bincount(index.ravel().numpy(), more.ravel().numpy(), SCALES)
 
     def add_z(self, q: Tensor, level: int) -> None:
-        """Whole numbers [Z,h,w]."""
-        for channel, values in enumerate(q.clamp(-HYPER_REACH, HYPER_REACH).long().flatten(1).numpy()):
+        """Whole numbers [...,Z,h,w]."""
+        for channel, values in enumerate(q.clamp(-HYPER_REACH, HYPER_REACH).long().movedim(-3, 0).flatten(1).numpy()):
             self.z[level, channel] += np.bincount(values + HYPER_REACH, minlength=2 * HYPER_REACH + 1)
+
+
+def levels_of(number: int, levels: int) -> Iterable[int]:
+    """Those at which an example of this number is counted."""
+    return (level for level in range(levels) if (level + number) % SPARSE == 0)
 
 
 @torch.no_grad()
 def counted(model: Model, examples: Sequence[Example]) -> Counts:
-    """Quantise the examples, each at some of the levels."""
+    """Quantise the examples, each at its level or at some of them all."""
     counts = Counts(len(model.rates.levels), len(model.centre))
     for number, example in enumerate(examples):
-        for level in _some(number, counts.levels):
+        for level in levels_of(number, counts.levels) if example.level is None else (example.level,):
             quality = model.rates.middle(level)
             q, entering = model.whole(example, level)
             mean, index = model.said(entering, example.context, quality)
@@ -201,6 +211,11 @@ def counted(model: Model, examples: Sequence[Example]) -> Counts:
             counts.add_z(q, level)
             counts.add_y(example.coded(v), example.coded(index))
     return counts
+
+
+def tables(model: Model, examples: Sequence[Example], prefix: str) -> dict[str, Array]:
+    """The arrays of a latent, counted on examples."""
+    return arrays(model, counted(model, examples), prefix)
 
 
 def arrays(model: Model, counts: Counts, prefix: str) -> dict[str, Array]:
@@ -240,17 +255,19 @@ def learned_offsets(model: Model) -> Array:
 
 @torch.no_grad()
 def hyper(latent: Latent, y: Tensor) -> Tensor:
-    """Z [Z,h,w] of y [C,H,W]."""
-    return latent.analysis((y / latent.spread[:, None, None])[None])[0].float()
+    """Z [...,Z,h,w] of y [...,C,H,W]."""
+    z: Tensor = latent.analysis(y / latent.spread[:, None, None])
+    return z.float()
 
 
 @torch.no_grad()
 def estimated(latent: Latent, example: Example, step: float, context: Tensor | None = None) -> tuple[float, float]:
-    """Bits of y and of z as training counts them, of the rounded values; `context` [1,K,H,W] as training has it."""
-    mask = torch.zeros(1, 1, *example.y.shape[1:])
+    """Bits of y and of z as training counts them, of the rounded values; `context` [N,K,H,W] as training has it."""
+    y = example.y.reshape(-1, *example.y.shape[-3:])
+    mask = torch.zeros(1, 1, *y.shape[2:])
     example.coded(mask)[:] = 1
-    coded = latent(example.y[None], torch.tensor([step]), mask, context)
-    return float(coded.bits), float(coded.side_bits)
+    coded = latent(y, torch.full((len(y),), step), mask, context)
+    return float(coded.bits.sum()), float(coded.side_bits.sum())
 
 
 @torch.no_grad()
@@ -286,10 +303,6 @@ def _z_steps(latent: Latent, rates: Rates) -> Tensor:
     """[levels], as training had them."""
     steps = torch.tensor([rates.step(rates.middle(level)) for level in range(len(rates.levels))])
     return (latent.hyper_step(steps) if latent.hyper_step_on else torch.ones_like(steps)).double()
-
-
-def _some(number: int, levels: int) -> Iterable[int]:
-    return (level for level in range(levels) if (level + number) % SPARSE == 0)
 
 
 def _y_chances(counts: Counts) -> Iterator[Array]:

@@ -5,7 +5,7 @@ python -m train.trial runs/picture/checkpoint.pt --images ../shared/data/kodak -
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ WHOLE = 64
 UNIT = 512
 PREFIX = "full"
 LISTING = "instances_train.json"
+QUARTER, USUAL = "analysis.quarter.", 3
+"""Where a picture layer's blocks at a quarter of the picture's size are, after a convolution; so many with that."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +90,32 @@ def whole(picture: NDArray[np.uint8]) -> Tensor:
 
 
 def training(count: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
-    """Training photos [H,W,3] that crops come from, each as likely as its crops are many."""
+    """Training photos [H,W,3] that crops come from, each as likely as its crops are many; all if there are no more."""
     listing = data_root() / LISTING
     sources = {listing.parent / i["file_name"]: i["source"] for i in json.loads(listing.read_text())["images"]}
     found = [p for p in photos(listing=LISTING) if min(p.width, p.height) >= SIZE]
     weights = np.array([float(SHARES.get(sources[p.path], 0)) for p in found])
+    count = min(count, np.count_nonzero(weights))
     for i in np.random.default_rng(seed).choice(len(found), count, replace=False, p=weights / weights.sum()):
         yield found[i].picture()
 
 
 def loaded(checkpoint: Path) -> PictureLayer:
     """The averaged weights of a run."""
-    codec = PictureLayer()
-    codec.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"])
+    return restored(torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"])
+
+
+def restored(weights: Mapping[str, Tensor]) -> PictureLayer:
+    """A picture layer of these weights, as deep as they are."""
+    codec = PictureLayer(len(weights["latent.spread"]), deeper=depth(weights))
+    codec.load_state_dict(weights)
     return codec.eval().requires_grad_(False)
+
+
+def depth(weights: Mapping[str, Tensor], prefix: str = "") -> int:
+    """How many more blocks than usual a picture layer has whose weights' names begin so."""
+    blocks = {name.split(".")[2] for name in (n.removeprefix(prefix) for n in weights) if name.startswith(QUARTER)}
+    return len(blocks) - USUAL
 
 
 def report(trial: Trial, images: Sequence[Path], qualities: Sequence[int]) -> None:

@@ -4,52 +4,101 @@ Networks are counted as they run on a picture of one size, in one tile; the hype
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.macs import Sizes, multiply_adds
-from bench.rd.layered import FULL
 from common.bundle import Bundle, PictureLayer
 from common.codec.integers import IntegerNet
 from common.codec.latent import LatentCoder
-from common.scalable.latent_features import grid_of, open_coder, read_arrays
+from common.layers import LOW, MASK, NOISY
+from common.scalable.latent_features import LatentFeatures, grid_of, open_coder, read_arrays
 from common.scalable.pictures import PREVIEW
 
 Counts = dict[str, float]
+Shape = tuple[int, ...]
 HYPER_DECODER = "hyper-decoder (integers)"
 PER_PIXEL, PER_FRAME = "kmac_per_pixel", "mmac_per_frame"
 
 
 def counted(bundle: Bundle, size: tuple[int, int]) -> dict[str, Counts]:
     """Thousands for each pixel of a picture of this size, width and height; millions for each frame."""
-    full = [layer for layer in bundle.manifest.layers if layer.name == FULL]
     pixels = size[0] * size[1]
-    of_picture = {name: n for layer in full for name, n in picture_layer(bundle, layer, size).items()}
     return {
-        PER_PIXEL: {name: n / pixels / 1e3 for name, n in of_picture.items()},
+        PER_PIXEL: {name: n / pixels / 1e3 for name, n in of_picture(bundle, size).items()},
         PER_FRAME: {name: n / 1e6 for name, n in of_frame(bundle).items()},
     }
 
 
-def picture_layer(bundle: Bundle, about: PictureLayer, size: tuple[int, int]) -> dict[str, int]:
-    """Of the networks of the layer that codes the picture."""
-    stride, fold = about.stride, about.pad // about.stride
-    rows, columns = -(-size[1] // stride), -(-size[0] // stride)
-    padded = -(-rows // fold) * fold, -(-columns // fold) * fold
-    cells, pixels = (rows, columns), (rows * stride, columns * stride)
-    coder = open_coder(bundle, about.model_dump(), about.prefix, read_arrays(bundle))
-    return {
-        "analysis": network(bundle, f"{about.prefix}_analysis.onnx", {"x": pixels, "context": cells}),
-        "hyper-analysis": network(bundle, f"{about.prefix}_hyper.onnx", {"y": padded}),
-        HYPER_DECODER: hyper_decoder(coder, padded, base_grid(bundle)),
-        "synthesis": network(bundle, f"{about.prefix}_synthesis.onnx", {"y": cells, "context": cells}),
-    }
+def of_picture(bundle: Bundle, size: tuple[int, int]) -> dict[str, int]:
+    """Of the networks of all layers that code the picture; what both of two layers share is counted once."""
+    found: dict[str, int] = {}
+    layers = pictured(bundle)
+    for about in layers:
+        several = f"{about.name} " if len(layers) > 1 else ""
+        cells, padded = grids(about, size)
+        pixels = cells[0] * about.stride, cells[1] * about.stride
+        free = {"x": pixels, "r": pixels, "y": cells, "context": cells, "low": cells, "high": cells}
+        for part in ("analysis", "synthesis"):
+            shared, own = f"frequency_{part}.onnx", f"{about.prefix}_{part}.onnx"
+            name, called = (shared, part) if shared in bundle.manifest.files else (own, several + part)
+            found[called] = network(bundle, name, free)
+        found[f"{several}hyper-analysis"] = hyper_analysis(bundle, about, padded)
+        coder = open_coder(bundle, about.model_dump(), about.prefix, read_arrays(bundle))
+        told = base_grid(bundle) if about.context else padded
+        found[f"{several}{HYPER_DECODER}"] = hyper_decoder(coder, padded, told)
+    return found
+
+
+def pictured(bundle: Bundle) -> list[PictureLayer]:
+    """The layers that code the picture itself."""
+    return [layer for layer in bundle.manifest.layers if layer.name != MASK]
+
+
+def grids(about: PictureLayer, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns of the cells that see a picture of this width and height, and of those with the padding."""
+    fold = about.pad // about.stride
+    rows, columns = -(-size[1] // about.stride), -(-size[0] // about.stride)
+    return (rows, columns), (-(-rows // fold) * fold, -(-columns // fold) * fold)
+
+
+def hyper_analysis(bundle: Bundle, about: PictureLayer, padded: tuple[int, int]) -> int:
+    """Of a layer; in tiles, that of all of them."""
+    name = f"{about.prefix}_hyper.onnx"
+    if not about.tile:
+        return network(bundle, name, {"y": padded})
+    return network(bundle, name, {"y": (about.tile, about.tile)}) * padded[0] * padded[1] // about.tile**2
+
+
+class Synthesis(NamedTuple):
+    """A network between a latent and a picture."""
+
+    file: str
+    result: str
+    """What its output is called."""
+    taken: Mapping[str, Shape]
+    """What it takes, [C, rows, columns] each."""
+
+
+def synthesis(bundle: Bundle, size: tuple[int, int]) -> Synthesis:
+    """That of the highest layer, at a picture of this width and height."""
+    layers, arrays = pictured(bundle), read_arrays(bundle)
+    channels = {each.name: open_coder(bundle, each.model_dump(), each.prefix, arrays).channels for each in layers}
+    last, (cells, _) = layers[-1], grids(layers[-1], size)
+    if LOW in channels:
+        taken = {"low": (channels[LOW], *cells), "high": (channels[last.name], *cells)}
+        return Synthesis("frequency_synthesis.onnx", "x", taken)
+    taken = {"y": (channels[last.name], *cells), "context": (last.context, *cells)}
+    return Synthesis(f"{last.prefix}_synthesis.onnx", "r" if last.name == NOISY else "x", taken)
 
 
 def of_frame(bundle: Bundle) -> dict[str, int]:
-    """Of the front half, the base layer, the mask layer where there is one, and the preview."""
-    found, grid = {"front half": bundle.manifest.cut.macs_front}, base_grid(bundle)
+    """Of the front half, a learned base layer, the mask layer where there is one, and the preview."""
+    found = {"front half": bundle.manifest.cut.macs_front}
+    if bundle.manifest.codec.get("name") != LatentFeatures.name:
+        return found
+    grid = base_grid(bundle)
     tables = {"base": (bundle.manifest.codec, str(bundle.manifest.codec["prefix"]))}
-    tables |= {layer.name: (layer.model_dump(), layer.prefix) for layer in bundle.manifest.layers if layer.name != FULL}
+    tables |= {layer.name: (layer.model_dump(), layer.prefix) for layer in bundle.manifest.layers if layer.name == MASK}
     for name, (params, prefix) in tables.items():
         found[f"{name} analysis"] = network(bundle, f"{prefix}_analysis.onnx")
         coder = open_coder(bundle, params, prefix, read_arrays(bundle))
@@ -91,5 +140,5 @@ def costs_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     pixel, frame = found[PER_PIXEL], found[PER_FRAME]
     parts = (", ".join(f"{name} {n:.2f}" for name, n in counts.items()) for counts in (pixel, frame))
     units = f"{sum(pixel.values()):.1f} kMAC a pixel", f"{sum(frame.values()):.1f} MMAC a frame"
-    whats = "multiply-adds of the picture layer", "multiply-adds of what is below it"
+    whats = "multiply-adds of the picture layers", "multiply-adds of what is below them"
     return [(what, f"{unit}: {part}") for what, unit, part in zip(whats, units, parts, strict=True)]

@@ -10,14 +10,19 @@ from common.bundle import Bundle
 from common.codec import Container, Features, Layer, pack, unpack
 from common.codec.window import Window
 from common.errors import MidstreamError
+from common.layers import CLEAN, FULL, LOW
 from common.network.front import Front
-from common.scalable import PictureLayers
+from common.scalable import LatentFeatures, PictureLayers
 from common.scalable.pictures import Offered
 
-FULL = "full"
 PREVIEW = "preview"
+BASE = "base"
 RUNGS = 10
 """Of the ladder of a picture layer."""
+COMPLETE = FULL, CLEAN
+"""Layers that complete a picture of which nothing is noise. A bundle has one of them, or none."""
+COUPLED = (LOW,)
+"""Layers that are coded at the quality of the one above."""
 
 
 def own(bundles: Sequence[Bundle]) -> dict[str, Rival]:
@@ -39,12 +44,17 @@ class Layered:
         self._front = Front(bundle)
 
     @property
-    def full(self) -> Offered:
+    def whole(self) -> Offered:
         """The layer that completes the picture. Raises MidstreamError if there is none."""
         for layer in self.pictures.layers:
-            if layer.name == FULL:
+            if layer.name in COMPLETE:
                 return layer
         raise MidstreamError(f"{self.bundle!r} has no layer {FULL!r}: it cannot give whole pictures")
+
+    @property
+    def upon(self) -> bool:
+        """Whether its picture layers need the base layer."""
+        return isinstance(self.codec, LatentFeatures)
 
     def features(self, picture: Picture) -> list[Features]:
         """The cut's tensors."""
@@ -58,13 +68,20 @@ class Layered:
         """What travels with every frame."""
         return self.codec.encode(self.features(picture), quality, self.window(picture))
 
-    def all(self, picture: Picture, quality: int | None = None) -> list[Layer]:
-        """Every layer up to the whole picture; the quality is this one's, those below it keep their default."""
-        layers = self.base(picture)
+    def below(self, picture: Picture, wanted: Offered, quality: int | None = None) -> list[Layer]:
+        """What a layer needs of those below it; of them, those that must be have its quality, others their default."""
+        layers = self.base(picture) if self.upon else []
         for layer in self.pictures.layers:
-            if layer.kind < self.full.kind:
-                layers.append(self.pictures.encode(layer.name, picture, layers))
-        return [*layers, self.pictures.encode(FULL, picture, layers, quality)]
+            if layer.kind < wanted.kind:
+                same = quality if layer.name in COUPLED else None
+                layers.append(self.pictures.encode(layer.name, picture, layers, same))
+        return layers
+
+    def all(self, picture: Picture, quality: int | None = None, wanted: Offered | None = None) -> list[Layer]:
+        """A layer, by default the one that completes the picture, and every layer that it needs."""
+        wanted = wanted or self.whole
+        layers = self.below(picture, wanted, quality)
+        return [*layers, self.pictures.encode(wanted.name, picture, layers, quality)]
 
     def packed(self, picture: Picture, layers: list[Layer], quality: int) -> bytes:
         """The container they travel in."""
@@ -73,27 +90,29 @@ class Layered:
 
 
 def layered(bundle: Bundle, name: str) -> dict[str, Rival]:
-    """The whole picture, from all its layers, and what the base layer alone shows of it; either where there is one."""
+    """The whole picture, from all the layers it needs, and what there is of less; each where there is one."""
     ours, found = Layered(bundle), {}
     for layer in ours.pictures.layers:
-        if layer.name == FULL:
-            found[name] = whole(ours, tuple(thinned(layer.qualities, RUNGS)))
+        if layer.name in COMPLETE:
+            found[name] = shown(ours, layer)
+        if layer.name == LOW:
+            found[f"{name}-{BASE}"] = shown(ours, layer)
     if ours.pictures.previews:
         found[f"{name}/{PREVIEW}"] = preview(ours)
     return found
 
 
-def whole(ours: Layered, ladder: tuple[int, ...]) -> Rival:
-    """All layers up to the picture; the qualities are the picture layer's, those below keep their default."""
+def shown(ours: Layered, layer: Offered) -> Rival:
+    """The picture that a layer and those it needs give; the qualities are that layer's."""
 
     def encode(picture: Picture, quality: int) -> bytes:
-        return ours.packed(picture, ours.all(picture, quality), ours.codec.default_quality)
+        return ours.packed(picture, ours.all(picture, quality, layer), ours.codec.default_quality)
 
     def decode(data: bytes) -> Picture:
         container = unpack(data)
-        return ours.pictures.decode(container.layers, container.width, container.height)
+        return ours.pictures.decode(container.layers, container.width, container.height, layer.name)
 
-    return Rival(encode, decode, len, ladder)
+    return Rival(encode, decode, len, tuple(thinned(layer.qualities, RUNGS)))
 
 
 def preview(ours: Layered) -> Rival:

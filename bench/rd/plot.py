@@ -12,7 +12,7 @@ from bench.rd.rows import Row
 
 MOST_BPP = 2.0
 """Beyond, nobody could tell the decoded picture from the original."""
-OWN = ("#0072B2", "#D55E00", "#CC79A7", "#000000", "#6A3D9A", "#8C510A")
+OWN = ("#0072B2", "#D55E00", "#CC79A7", "#000000", "#6A3D9A", "#8C510A", "#1B9E77", "#E31A1C", "#7F7F00")
 OTHER = {**COLOURS, "x265-444": "#E6C229"}
 
 

@@ -13,7 +13,7 @@ from bench.pictures import SUFFIXES, Picture, read
 from bench.rd import document, plot, report, sheet, timing
 from bench.rd.codecs import OTHERS, chosen
 from bench.rd.compare import conclusions
-from bench.rd.layered import FULL, own
+from bench.rd.layered import COMPLETE, own
 from bench.rd.published import curves
 from bench.rd.rows import Row, ladders, measure
 from bench.rivals import Rival
@@ -84,8 +84,9 @@ def check_whole(loaded: Sequence[Bundle]) -> None:
     if not loaded:
         raise MidstreamError("--timing and --sheet are about a bundle's picture layers: name one with --bundle")
     for bundle in loaded:
-        if all(layer.name != FULL for layer in bundle.manifest.layers):
-            raise MidstreamError(f"--timing and --sheet need whole pictures; {bundle!r} has no layer {FULL!r}")
+        if all(layer.name not in COMPLETE for layer in bundle.manifest.layers):
+            needed = " or ".join(repr(name) for name in COMPLETE)
+            raise MidstreamError(f"--timing and --sheet need whole pictures; {bundle!r} has no layer {needed}")
 
 
 def found(folder: Path) -> list[Path]:

@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.pictures import Picture, read, thinned
+from bench.rd import layered
 from bench.rd.layered import Layered
 from bench.rd.metrics import psnr
 from bench.rivals import RIVALS
 from common.bundle import Bundle
-from common.codec import unpack
+from common.layers import LOW
+from common.scalable.pictures import Offered
 
 SUFFIXES = (".png", ".webp", ".jpg")
 PICTURES = 3
@@ -42,24 +44,27 @@ def draw(bundle: Bundle, files: Sequence[Path], path: Path) -> None:
 def tiles(ours: Layered, picture: Picture) -> list[Tile]:
     """A picture's row."""
     height, width = picture.shape[:2]
-    base = ours.base(picture)
-    sent = len(ours.packed(picture, base, ours.codec.default_quality))
+    name = ours.bundle.manifest.name
     row = [Tile(picture, "original", f"{width}x{height}")]
     if ours.pictures.previews:
+        base = ours.base(picture)
+        sent = len(ours.packed(picture, base, ours.codec.default_quality))
         row.append(tile("base layer", picture, ours.pictures.preview(base, width, height), sent))
-    for quality in rates(ours):
-        data = ours.packed(picture, ours.all(picture, quality), ours.codec.default_quality)
-        whole = ours.pictures.decode(unpack(data).layers, width, height)
-        row.append(tile(f"{ours.bundle.manifest.name}, {quality}", picture, whole, len(data)))
-        row.append(tile(*jpeg(picture, len(data))))
+    for layer in (*(layer for layer in ours.pictures.layers if layer.name == LOW), ours.whole):
+        of_layer = layered.shown(ours, layer)
+        for quality in rates(layer):
+            data = of_layer.encode(picture, quality)
+            called = f"{name}, {layer.name}, {quality}" if layer.name == LOW else f"{name}, {quality}"
+            row.append(tile(called, picture, of_layer.decode(data), len(data)))
+            row.append(tile(*jpeg(picture, len(data))))
     return row
 
 
-def rates(ours: Layered) -> tuple[int, int]:
-    """Two qualities of the whole picture: one clearly below the default, and the default."""
-    full = ours.full
-    low = full.default_quality - OCTAVES_DOWN * STEPS_PER_OCTAVE
-    return max(min(full.qualities), low), full.default_quality
+def rates(layer: Offered) -> tuple[int, ...]:
+    """Two qualities of a whole picture, one clearly below the default and the default; the default alone of less."""
+    if layer.name == LOW:
+        return (layer.default_quality,)
+    return max(min(layer.qualities), layer.default_quality - OCTAVES_DOWN * STEPS_PER_OCTAVE), layer.default_quality
 
 
 def jpeg(picture: Picture, most: int) -> tuple[str, Picture, Picture, int]:

@@ -18,17 +18,26 @@ from rich.table import Table
 from bench.networks import placed
 from bench.pictures import Picture
 from bench.rd import costs
-from bench.rd.layered import FULL, Layered
+from bench.rd.layered import Layered
 from common.bundle import Bundle
+from common.codec.container import Kind, Layer
 from common.codec.latent import LatentCoder
+from common.codec.tiled import TiledCoder
 from common.errors import BundleError, MidstreamError
+from common.layers import CLEAN, FULL, LOW, NOISY
 from common.network.front import Front
 from common.scalable.networks import Networks
+from common.scalable.regions import Region
 
 SIZE = (640, 480)
 """Of the picture whose layers are timed."""
 WARM, REPEATS = 2, 11
 BATCHES = (1, 2, 4, 8)
+TENTH = 0.1
+"""Of the picture's area, the region that is decoded by itself."""
+WHAT = {LOW: "base picture", CLEAN: "clean picture", FULL: "whole picture", NOISY: "noisy picture"}
+"""Layers that show a picture."""
+TILES = "tiles above it"
 STAGES = {
     "analysis": "analysis",
     "hyper": "analysis",
@@ -51,25 +60,59 @@ def measure(bundle: Bundle, picture: Picture) -> dict[str, Any]:
     picture = np.asarray(Image.fromarray(picture).resize(SIZE, Image.Resampling.LANCZOS))
     front, image = Front(bundle), placed(picture, bundle.manifest.input)
     window = bundle.manifest.input.window(*SIZE)
-    features = front.run(image)
-    layers = ours.all(picture)
+    features, base = front.run(image), ours.base(picture)
     found = {
         "front half": {"total": total(lambda: front.run(image))},
         "base layer, encode": stages(lambda: ours.codec.encode(features, None, window)),
-        "base layer, decode": stages(lambda: ours.codec.decode(layers[:1], window)),
-        "whole picture, encode": stages(lambda: ours.pictures.encode(FULL, picture, layers[:-1])),
-        "whole picture, decode": stages(lambda: ours.pictures.decode(layers, *SIZE)),
+        "base layer, decode": stages(lambda: ours.codec.decode(base, window)),
     }
+    layers = [*base, *above(ours, picture)]
+    found |= of_pictures(ours, picture)
     if ours.pictures.previews:
-        found["preview from the base layer"] = stages(lambda: ours.pictures.preview(layers[:1], *SIZE))
+        found["preview from the base layer"] = stages(lambda: ours.pictures.preview(base, *SIZE))
     return {
         "size": SIZE,
         "bytes": [len(layer.payload) for layer in layers],
         "ms": found,
         "macs": costs.counted(bundle, SIZE),
         "edge_peak_mb": edge_peak(bundle),
-        "per_second": {"features": feature_batches(ours, layers), "pictures": picture_batches(ours, layers)},
+        "per_second": {
+            **({"features": feature_batches(ours, base)} if ours.upon else {}),
+            "pictures": picture_batches(ours),
+        },
     }
+
+
+def above(ours: Layered, picture: Picture) -> list[Layer]:
+    """Every layer above the base."""
+    last = ours.pictures.layers[-1]
+    return [layer for layer in ours.all(picture, None, last) if layer.kind > Kind.BASE]
+
+
+def of_pictures(ours: Layered, picture: Picture) -> dict[str, Spent]:
+    """Each layer that shows a picture: coding it beside those below it, and making the picture of all of them.
+
+    Of a layer in tiles also a region of a tenth of the picture, from the tiles that it needs.
+    """
+    found = {}
+    for layer in ours.pictures.layers:
+        if layer.name in WHAT:
+            what, below = WHAT[layer.name], ours.below(picture, layer)
+            every = [*below, ours.pictures.encode(layer.name, picture, below)]
+            coded = TILES if layer.tiled else what
+            found[f"{coded}, encode"] = stages(lambda o=layer, b=below: ours.pictures.encode(o.name, picture, b))
+            found[f"{what}, decode"] = stages(lambda o=layer, e=every: ours.pictures.decode(e, *SIZE, o.name))
+            if layer.tiled:
+                found[f"{what}, decode a tenth of it"] = stages(region(ours, layer.name, every))
+    return found
+
+
+def region(ours: Layered, name: str, layers: Sequence[Layer]) -> Callable[[], object]:
+    """What decodes a region in the middle, as wide to its height as the picture, from its tiles alone."""
+    width, height = (round(side * TENTH**0.5) for side in SIZE)
+    where = [Region((SIZE[0] - width) // 2, (SIZE[1] - height) // 2, width, height)]
+    few = [*layers[:-1], ours.pictures.cut(layers[-1], where, *SIZE)]
+    return lambda: ours.pictures.decode(few, *SIZE, name, where)
 
 
 def total(work: Callable[[], object]) -> float:
@@ -98,7 +141,8 @@ def stages(work: Callable[[], object]) -> Spent:
 def watched() -> Iterator[Spent]:
     """Seconds that the networks and the entropy coders take inside this, by stage."""
     spent: Spent = defaultdict(float)
-    doors = ((Networks, "run_all"), (LatentCoder, "encode"), (LatentCoder, "decode"))
+    coding = ((LatentCoder, "payload"), (LatentCoder, "decode"), (TiledCoder, "encode"), (TiledCoder, "decode"))
+    doors = ((Networks, "run_all"), *coding)
     originals = [getattr(owner, method) for owner, method in doors]
 
     def timed(original: Callable[..., Any], stage: Callable[..., str]) -> Callable[..., Any]:
@@ -141,17 +185,14 @@ def feature_batches(ours: Layered, layers: Sequence[Any]) -> dict[int, float]:
     return {n: 1e3 * n / total(lambda n=n: ours.codec.raised([latent] * n, [cells] * n)) for n in BATCHES}
 
 
-def picture_batches(ours: Layered, layers: Sequence[Any]) -> dict[int, float]:
+def picture_batches(ours: Layered) -> dict[int, float]:
     """Pictures a second of the synthesis network, by how many it gets at once; none that it does not take."""
-    (about,) = (layer for layer in ours.bundle.manifest.layers if layer.name == FULL)
-    y = ours.pictures.latent(layers, *SIZE).astype(np.float32) / 256
-    networks, name = Networks(ours.bundle, 1), f"{about.prefix}_synthesis.onnx"
-    context = np.zeros((about.context, *y.shape[1:]), np.float32)
+    last, networks = costs.synthesis(ours.bundle, SIZE), Networks(ours.bundle, 1)
     found: dict[int, float] = {}
     for n in BATCHES:
-        tensors = {"y": np.stack([y] * n), "context": np.stack([context] * n)}
+        tensors = {tensor: np.zeros((n, *shape), np.float32) for tensor, shape in last.taken.items()}
         try:
-            found[n] = 1e3 * n / total(lambda t=tensors: networks.run(name, "x", **t))
+            found[n] = 1e3 * n / total(lambda t=tensors: networks.run(last.file, last.result, **t))
         except BundleError:
             break
     return found

@@ -1,11 +1,13 @@
-"""/v1/export: results as COCO or JSON lines, streamed a page at a time."""
+"""/v1/export: results as COCO, as JSON lines or in the form of the MOT Challenge, streamed a page at a time."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
+from cloud.api.problems import invalid
 from cloud.api.query import KNOWN_ONLY, Filtered
 from cloud.api.results import shown
 from cloud.api.shapes import Shapes, timestamp
@@ -22,12 +24,15 @@ def router(store: Store, registry: Registry, shapes: Shapes) -> APIRouter:
     @routes.get("/v1/export", response_class=StreamingResponse, dependencies=[KNOWN_ONLY])
     async def export(
         filters: Filtered,
-        format: Annotated[Literal["coco", "jsonl"], Query()],  # noqa: A002 - the name in the URL
+        format: Annotated[Literal["coco", "jsonl", "mot"], Query()],  # noqa: A002 - the name in the URL
     ) -> StreamingResponse:
-        """All results that match and are stored by now, oldest first."""
+        """All results that match and are stored by now, oldest first; `mot` is the tracks of one camera."""
         upto = store.last_number
         if format == "jsonl":
             return _download(_jsonl(store, shapes, filters, upto), "application/jsonl", "results.jsonl")
+        if format == "mot":
+            await _check_one_camera(store, filters)
+            return _download(_mot(store, filters, upto), "text/plain", "results.mot.txt")
         return _download(_coco(store, registry, filters, upto), "application/json", "results.coco.json")
 
     return routes
@@ -75,6 +80,30 @@ async def _coco(store: Store, registry: Registry, filters: Filters, upto: int) -
     yield f'],"categories":{to_json(categories.table())}}}'
 
 
+async def _check_one_camera(store: Store, filters: Filters) -> None:
+    """Frames are numbered in this format: of two cameras they would be mixed. Raises Problem."""
+    cameras = [
+        camera
+        for camera in await store.cameras()
+        if (not filters.cameras or camera.camera in filters.cameras)
+        and (not filters.edges or camera.edge in filters.edges)
+    ]
+    if len(cameras) > 1:
+        raise invalid("camera", f"{len(cameras)} cameras match; format=mot is of one: name its camera and its edge")
+
+
+async def _mot(store: Store, filters: Filters, upto: int) -> AsyncIterator[str]:
+    # Frames are counted from 1 whether anything is found in them or not: filters for detections choose lines only.
+    frame = 0
+    async for row in store.every(replace(filters, labels=(), min_score=None), upto):
+        frame += 1
+        for d in filter(filters.matches, row.found()):
+            if "track_id" in d:
+                x1, y1, x2, y2 = d["box"]
+                box = f"{x1},{y1},{round(x2 - x1, 2)},{round(y2 - y1, 2)}"
+                yield f"{frame},{d['track_id']},{box},{d['score']},-1,-1,-1\n"
+
+
 def _image(row: Record) -> dict[str, Any]:
     return {
         "id": row.number,
@@ -100,6 +129,7 @@ def _annotation(number: int, image: int, category: int, d: dict[str, Any]) -> di
         "area": round(width * height, 2),
         "iscrowd": 0,
         "score": d["score"],
+        **({"track_id": d["track_id"]} if "track_id" in d else {}),
     }
 
 

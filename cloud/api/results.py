@@ -29,7 +29,7 @@ def router(store: Store, links: Links, shapes: Shapes) -> APIRouter:
         past = decode_cursor(cursor, order)
         rows = await store.results(filters, limit, newest_first=order == "desc", past=past)
         following = encode_cursor(order, rows[-1].number) if len(rows) == limit else None
-        headers = {"Link": _next(request, following)} if following else None
+        headers = {"Link": next_link(request, following)} if following else None
         return json_response(page((shown(shapes, row, filters, fields) for row in rows), following), headers)
 
     @routes.get("/v1/results/{id}", response_model=Result)
@@ -68,5 +68,6 @@ def json_response(text: str, headers: dict[str, str] | None = None) -> Response:
     return Response(text, media_type="application/json", headers=headers)
 
 
-def _next(request: Request, cursor: str) -> str:
+def next_link(request: Request, cursor: str) -> str:
+    """The Link header of a page."""
     return f'<{request.url.include_query_params(cursor=cursor)}>; rel="next"'

@@ -23,8 +23,11 @@ class RuleBody(BaseModel):
         default=None, min_length=1, max_length=64, pattern=r"^[^\x00]+$", description="with this label; null: with any"
     )
     min_score: float = Field(default=0.5, ge=0, le=1, description="from this score up")
-    layer: Literal["base", "full", "mask", "original"] = "full"
+    layer: Literal["base", "low", "clean", "mask", "full", "noisy", "original"] = "full"
     quality: int | None = Field(default=None, ge=1, le=65535, description="of the layer; null: its usual one")
+    roi: Literal["label"] | None = Field(
+        default=None, description="label: of a layer in tiles, only those around what matches; null: all of it"
+    )
     max_per_minute: int = Field(default=10, ge=1, le=600, description="frames; more are not asked for")
 
 

@@ -24,6 +24,7 @@ class Detection(BaseModel):
     label: str
     score: float = Field(ge=0, le=1)
     box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2 in pixels of the picture")
+    track_id: int | None = Field(default=None, description="of the object that it is; absent if it is of no track")
 
 
 class Bytes(BaseModel):

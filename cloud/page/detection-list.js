@@ -1,6 +1,6 @@
 // The detections of the frame on show: colour, label, score. Pointing at one lifts its box out of the others.
 
-import {score} from "./format.js";
+import {named, score} from "./format.js";
 import {hue} from "./label-colour.js";
 import {say} from "./parts.js";
 
@@ -44,7 +44,7 @@ export class DetectionList {
     if (!detection) return;
     item.style.setProperty("--hue", hue(detection.label));
     bar.style.setProperty("--score", detection.score);
-    say(label, detection.label);
+    say(label, named(detection));
     say(value, score(detection.score));
   }
 }

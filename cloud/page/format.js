@@ -35,6 +35,8 @@ export const ago = (value) => (value < 2000 ? "now" : `${duration(value)} ago`);
 export const count = (value) => plain.format(value);
 export const rate = (value) => (value === 0 ? "0" : few(value));
 export const score = (value) => value.toFixed(2);
+// What a detection is: its label, and which one of these where it is of a track.
+export const named = ({label, track_id: track}) => (track === undefined ? label : `${label} #${track}`);
 export const time = (iso) => clockTime.format(new Date(iso));
 export const timeWithTenths = (iso) => tenths.format(new Date(iso));
 

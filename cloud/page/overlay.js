@@ -1,7 +1,7 @@
 // Detections as labelled boxes on a canvas that lies over the frame, with or without a picture beneath.
 
 import {colour} from "./label-colour.js";
-import {score} from "./format.js";
+import {named, score} from "./format.js";
 
 const FONT = "600 12px system-ui, sans-serif";
 const TAG_HEIGHT = 18;
@@ -76,7 +76,8 @@ function drawTag(pen, one, look, placed, marks, frame) {
   const {detection, x, y, width, lifted, faded} = one;
   pen.font = FONT;
   const space = (text) => Math.ceil(pen.measureText(text).width) + 2 * TAG_PADDING;
-  const name = detection.label.length > LONGEST ? `${detection.label.slice(0, LONGEST - 1)}…` : detection.label;
+  const full = named(detection);
+  const name = full.length > LONGEST ? `${full.slice(0, LONGEST - 1)}…` : full;
   const whole = `${name} ${score(detection.score)}`;
   const text = lifted || space(whole) <= width ? whole : name;
   const tag = {x: Math.max(0, Math.min(x - 1, frame.width - space(text))), y, width: space(text), height: TAG_HEIGHT};

@@ -10,6 +10,7 @@ from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.store import layers as layer_rows
+from cloud.store import tracks as track_rows
 from cloud.store.record import Record
 from cloud.store.tables import aged, found, layers, pictures, results
 
@@ -52,6 +53,7 @@ async def remove(
     freed = await layer_rows.held(writer, layers.c.frame.in_(frames))
     for pixels in (pictures, layers):
         await writer.execute(delete(pixels).where(pixels.c.frame.in_(frames)))
+    await track_rows.remove(writer, last)
     await writer.execute(delete(results).where(results.c.number <= last))
     await writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
     return rows, freed

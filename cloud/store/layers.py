@@ -15,7 +15,6 @@ from cloud.frame import Result
 from cloud.offers import coded_layers
 from cloud.store.tables import layers
 from common.codec import Layer
-from common.codec.container import Kind
 
 _PAGE = 256
 _ROOM = 64
@@ -81,12 +80,12 @@ async def has_above(writer: AsyncConnection, frame: str, kind: int) -> bool:
     return (await writer.execute(select(c.kind).where(c.frame == frame, c.kind > kind).limit(1))).first() is not None
 
 
-async def join(writer: AsyncConnection, frame: str, kind: int, kept_us: int) -> bool:
-    """Make those of a frame below this kind as new as what comes with it; whether there is a base layer among them."""
+async def join(writer: AsyncConnection, frame: str, kind: int, kept_us: int) -> set[int]:
+    """Make those of a frame below this kind as new as what comes with it; of which kinds they are."""
     c = layers.c
     there = (await writer.execute(select(c.kind).where(c.frame == frame, c.kind < kind))).scalars().all()
     await writer.execute(update(layers).where(c.frame == frame, c.kind.in_(there)).values(kept_us=kept_us))
-    return Kind.BASE in there
+    return set(there)
 
 
 async def drop(writer: AsyncConnection, frame: str, kind: int) -> Freed:

@@ -1,15 +1,16 @@
 """Rows as the rest of the cloud sees them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
 
 from cloud.frame import Result
-from common.types import Detection
+from common.types import Box, Detection
 
 Found = dict[str, Any]
-"""{"label": str, "score": float, "box": [x1, y1, x2, y2]}"""
+"""{"label": str, "score": float, "box": [x1, y1, x2, y2]}, and "track_id": int if it is of a track"""
 
 
 to_json = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
@@ -88,7 +89,8 @@ class Picture:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Send for a layer of the frames that hold such a detection: of any camera if `camera` is None, of any label if
-    `label` is; in the layer's usual quality if `quality` is. The columns of `rules`, in their order.
+    `label` is; in the layer's usual quality if `quality` is; only around those detections if `roi` is "label". The
+    columns of `rules`, in their order.
     """
 
     name: str
@@ -98,10 +100,37 @@ class Rule:
     layer: str
     quality: int | None
     max_per_minute: int
+    roi: str | None = None
 
 
-def record(result: Result, number: int, stored_us: int, store_ms: float) -> Record:
-    """The row of a result."""
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One object followed through a camera's frames. The columns of `tracks`, in their order."""
+
+    id: int
+    edge: str
+    camera: str
+    label: str
+    votes: str
+    first_us: int
+    last_us: int
+    frames: int
+    best_score: float
+    last_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a track was in one frame."""
+
+    frame: str
+    captured_us: int
+    score: float
+    box: Box
+
+
+def record(result: Result, number: int, stored_us: int, store_ms: float, tracks: Mapping[int, int]) -> Record:
+    """The row of a result; `tracks` are the ids of those of its detections that are of a track."""
     frame = result.frame
     container = frame.container
     edge, epoch, seq = frame.key
@@ -126,17 +155,18 @@ def record(result: Result, number: int, stored_us: int, store_ms: float) -> Reco
         quality=container.quality,
         provenance=result.origin.mode.value,
         best_score=max((d.score for d in result.detections), default=0.0),
-        detections=_detections_json(result.detections),
+        detections=_detections_json(result.detections, tracks),
         timing=to_json({stage: round(ms, 3) for stage, ms in timing.items()}),
     )
 
 
-def _detections_json(detections: list[Detection]) -> str:
+def _detections_json(detections: list[Detection], tracks: Mapping[int, int]) -> str:
     # Written out because a frame has up to a hundred, and building dicts to dump them costs twice as much.
     written = []
-    for d in detections:
+    for i, d in enumerate(detections):
         x1, y1, x2, y2 = d.box
-        written.append(f'{{"label":{_quoted(d.label)},"score":{d.score},"box":[{x1},{y1},{x2},{y2}]}}')
+        of = f',"track_id":{tracks[i]}' if i in tracks else ""
+        written.append(f'{{"label":{_quoted(d.label)},"score":{d.score},"box":[{x1},{y1},{x2},{y2}]{of}}}')
     return f"[{','.join(written)}]"
 
 

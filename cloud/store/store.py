@@ -7,30 +7,34 @@ numbers that the first has not committed yet.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from cloud.frame import Key, Original, Pixels, Result
-from cloud.offers import ORIGINAL
-from cloud.store import aging, migrate
+from cloud.store import aging, migrate, sums
 from cloud.store import layers as layer_rows
 from cloud.store import pictures as picture_rows
 from cloud.store import rules as rule_rows
+from cloud.store import tracks as track_rows
 from cloud.store.engine import connect
+from cloud.store.fresh import fresh
 from cloud.store.query import Filters, page
-from cloud.store.record import Camera, Inserted, Picture, Record, Rule, best_by_label, record
-from cloud.store.tables import aged, cameras, found, layers, pictures, results, rules
+from cloud.store.record import Camera, Inserted, Picture, Point, Record, Rule, Track, record
+from cloud.store.tables import aged, cameras, found, layers, pictures, results, rules, tracks
+from cloud.store.trackers import Trackers
 from common.codec import Layer
 from common.codec.container import Kind
 from common.errors import MidstreamError
+from common.layers import ORIGINAL
+from common.tracking import SURE
 
 log = structlog.get_logger()
 
@@ -45,7 +49,10 @@ class StoreError(MidstreamError):
 class Store:
     """Results, cameras, pictures and rules. `open` it first, `close` it last."""
 
-    def __init__(self, database: str, pictures_max_bytes: int, layers_max_bytes: int = 1 << 28) -> None:
+    def __init__(
+        self, database: str, pictures_max_bytes: int, layers_max_bytes: int = 1 << 28, sure: float = SURE
+    ) -> None:
+        """Nothing is connected yet. Detections from the score `sure` begin tracks."""
         self._engine = connect(database)
         self._writer: AsyncConnection
         self._writing = asyncio.Lock()
@@ -58,14 +65,15 @@ class Store:
             .on_conflict_do_nothing(index_elements=["edge", "epoch", "seq"])
             .returning(results.c.number)
         )
-        self._upsert_cameras = _upsert_cameras(dialect.insert(cameras))
+        self._upsert_cameras = sums.upsert(dialect.insert(cameras))
         self._put_picture = dialect.insert(pictures).on_conflict_do_nothing()
         self._put_layers = layer_rows.upsert(dialect.insert(layers))
         self._put_rule = rule_rows.upsert(dialect.insert(rules))
         self._note_aged = aging.upsert(dialect.insert(aged))
+        self._trackers = Trackers(dialect.insert, sure)
         self._aged: dict[aging.Epoch, int] = {}
         self._unsure = False
-        """Whether `last_number`, `_aged` and `_layer_bytes` may be other than what is committed."""
+        """Whether `last_number`, `_aged`, `_trackers` and `_layer_bytes` may be other than what is committed."""
         self.last_number = 0
         """The number of the newest committed result."""
 
@@ -80,6 +88,7 @@ class Store:
                     await self._writer.run_sync(migrate.to_head)
                     self._aged = await aging.far(self._writer)
                     self._layer_bytes = await layer_rows.held(self._writer)
+                    await self._trackers.open(self._writer)
                 await self._read_last_number()
             except Exception as e:
                 await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
@@ -109,32 +118,36 @@ class Store:
             return await self._insert_one_by_one(batch)
 
     async def _insert(self, batch: Sequence[Result]) -> Inserted:
-        stored_us, now = time.time_ns() // 1000, time.monotonic_ns()
-        rows = [
-            record(result, self.last_number + i, stored_us, (now - result.done_ns) / 1e6)
-            for i, result in enumerate(batch, 1)
-        ]
         async with self._writer.begin():
             writer = self._writer
-            fresh = [_columns(row) for row in rows if row.seq > self._aged.get((row.edge, row.epoch), -1)]
-            numbers = set((await writer.execute(self._insert_results, fresh)).scalars()) if fresh else set()
-            new = [row for row in rows if row.number in numbers]
-            labels = _labels((r, row.number) for r, row in zip(batch, rows, strict=True) if row.number in numbers)
-            if labels:
+            places = await fresh(writer, batch, self._aged)
+            followed = await self._trackers.follow(writer, [batch[i] for i in places])
+            stored_us, now = time.time_ns() // 1000, time.monotonic_ns()
+            rows = [
+                record(batch[i], self.last_number + n, stored_us, (now - batch[i].done_ns) / 1e6, followed.ids(n - 1))
+                for n, i in enumerate(places, 1)
+            ]
+            values = [_columns(row) for row in rows]
+            numbers = set((await writer.execute(self._insert_results, values)).scalars()) if rows else set()
+            stored = {i: row for i, row in zip(places, rows, strict=True) if row.number in numbers}
+            new = list(stored.values())
+            if labels := sums.labels((batch[i], row.number) for i, row in stored.items()):
                 await writer.execute(found.insert(), labels)
             if new:
-                await writer.execute(self._upsert_cameras, _sums(new))
-            kept = layer_rows.rows_of(r for r, row in zip(batch, rows, strict=True) if row.number in numbers)
+                await writer.execute(self._upsert_cameras, sums.of(new))
+                await self._trackers.write(writer, followed, rows, numbers)
+            kept = layer_rows.rows_of(batch[i] for i in stored)
             layer_bytes = await self._keep_layers(writer, kept, self._layer_bytes)
         self._layer_bytes = layer_bytes
+        self._trackers.keep(followed)
         self.last_number = new[-1].number if new else self.last_number
-        return Inserted(new, [r for r, row in zip(batch, rows, strict=True) if row.number not in numbers], [])
+        return Inserted(new, [result for i, result in enumerate(batch) if i not in stored], [])
 
     async def _insert_one_by_one(self, batch: Sequence[Result]) -> Inserted:
         # Rare: two packets claim one frame id, or another process has taken our numbers.
         done = Inserted([], [], [])
         for result in batch:
-            await self._read_last_number()
+            await self._count()
             try:
                 one = await self._insert([result])
             except (DataError, IntegrityError) as e:
@@ -160,18 +173,18 @@ class Store:
                 self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
         return len(rows)
 
-    async def keep(self, frame: str, came: Pixels) -> bool:
+    async def keep(self, frame: str, came: Pixels, upon: Collection[int] = ()) -> bool:
         """Keep what an edge sent of a frame when it was asked. Raises StoreError.
 
-        False if it cannot stand beside the layers that are here: its base layer has gone, or those above it were coded
-        upon another.
+        False if it cannot stand beside the layers that are here: those of the kinds `upon` which it was coded have
+        gone, or those above it were coded upon another.
         """
         if isinstance(came, Original):
             await self.put_picture(frame, ORIGINAL, came.content_type, came.data)
             return True
         async with self._write("keep layers") as writer:
             async with writer.begin():
-                there = await self._replace_layers(writer, frame, came.layers)
+                there = await self._replace_layers(writer, frame, came.layers, set(upon))
             self._layer_bytes = self._layer_bytes if there is None else there
         return there is not None
 
@@ -194,13 +207,15 @@ class Store:
             self._layer_bytes -= freed.size
         return freed.number
 
-    async def _replace_layers(self, writer: AsyncConnection, frame: str, came: Sequence[Layer]) -> int | None:
+    async def _replace_layers(
+        self, writer: AsyncConnection, frame: str, came: Sequence[Layer], upon: set[int]
+    ) -> int | None:
         """How many bytes there are then; None if nothing is changed."""
         first, last = came[0].kind, came[-1].kind
         new = layer_rows.rows(frame, came)
         if first != Kind.BASE:
-            if not await layer_rows.join(writer, frame, first, new[0]["kept_us"]):
-                log.warning("layers not kept: their base layer is gone", frame=frame)
+            if not upon <= await layer_rows.join(writer, frame, first, new[0]["kept_us"]):
+                log.warning("layers not kept: those they build on are gone", frame=frame)
                 return None
             if await layer_rows.has_above(writer, frame, last):
                 return None
@@ -309,7 +324,7 @@ class Store:
             .join_from(cameras, results, c.last_number == results.c.number, isouter=True)
             .order_by(c.camera, c.edge)
         )
-        return [_camera(*row) for row in await self._all(query)]
+        return [sums.camera(*row) for row in await self._all(query)]
 
     async def picture(self, frame: str, layer: str) -> Picture | None:
         """Pixels of a frame, if they are here."""
@@ -334,6 +349,23 @@ class Store:
         """Those of a frame's layers of these kinds that are here, rising."""
         async with self._read() as connection:
             return await layer_rows.of_frame(connection, frame, kinds)
+
+    async def tracks(
+        self, filters: Filters, limit: int, *, newest_first: bool = True, past: int | None = None
+    ) -> list[Track]:
+        """A page of tracks in the order of their ids, beyond `past`; those in sight at some time asked for."""
+        query = track_rows.page(filters, limit, newest_first=newest_first, past=past)
+        return [Track(*row) for row in await self._all(query)]
+
+    async def track(self, number: int) -> Track | None:
+        """One track."""
+        row = await self._one(select(tracks).where(tracks.c.id == number))
+        return Track(*row) if row else None
+
+    async def path(self, track: int, limit: int) -> list[Point]:
+        """Where a track was, oldest first: at most `limit` points, evenly spread, the newest among them."""
+        async with self._read() as connection:
+            return await track_rows.path(connection, track, limit)
 
     async def rules(self) -> list[Rule]:
         """All rules by name."""
@@ -362,6 +394,7 @@ class Store:
         async with self._engine.connect() as connection:
             self._aged = await aging.far(connection)
             self._layer_bytes = await layer_rows.held(connection)
+            await self._trackers.open(connection)
         await self._read_last_number()
 
     async def _read_last_number(self) -> None:
@@ -387,55 +420,5 @@ def _cause(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error)
 
 
-def _camera(camera: str, edge: str, frames: int, coded: int, first_us: int, last_us: int, *last: Any) -> Camera:
-    return Camera(camera, edge, frames, coded, first_us, last_us, Record(*last) if last[0] is not None else None)
-
-
-def _labels(new: Iterable[tuple[Result, int]]) -> list[dict[str, Any]]:
-    """The rows of `found` for new results and their numbers."""
-    return [
-        {"label": label, "number": number, "score": score}
-        for result, number in new
-        for label, score in best_by_label(result.detections).items()
-    ]
-
-
 def _columns(row: Record) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Record.__slots__}
-
-
-def _sums(new: list[Record]) -> list[dict[str, Any]]:
-    """What a batch adds to the running sums, in one order always, so that two writers cannot lock each other."""
-    sums: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in new:
-        one = sums.setdefault(
-            (row.edge, row.camera),
-            {
-                "edge": row.edge,
-                "camera": row.camera,
-                "frames": 0,
-                "coded_bytes": 0,
-                "first_us": row.captured_us,
-                "last_us": row.captured_us,
-            },
-        )
-        one["frames"] += 1
-        one["coded_bytes"] += row.coded_bytes
-        one["first_us"] = min(one["first_us"], row.captured_us)
-        one["last_us"] = max(one["last_us"], row.captured_us)
-        one["last_number"] = row.number
-    return [sums[name] for name in sorted(sums)]
-
-
-def _upsert_cameras(insert: Any) -> Any:
-    c, new = cameras.c, insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=["edge", "camera"],
-        set_={
-            "frames": c.frames + new.frames,
-            "coded_bytes": c.coded_bytes + new.coded_bytes,
-            "first_us": case((new.first_us < c.first_us, new.first_us), else_=c.first_us),
-            "last_us": case((new.last_us > c.last_us, new.last_us), else_=c.last_us),
-            "last_number": new.last_number,
-        },
-    )

@@ -1,4 +1,4 @@
-"""The seven tables. A change here needs a migration in migrations/versions."""
+"""The ten tables. A change here needs a migration in migrations/versions."""
 
 from sqlalchemy import (
     BigInteger,
@@ -82,6 +82,50 @@ aged = Table(
     Column("seq", Big, nullable=False),
 )
 
+# Objects followed through a camera's frames. `label` is what most of the `votes`, JSON of label to frames, say.
+tracks = Table(
+    "tracks",
+    metadata,
+    Column("id", Big, primary_key=True, autoincrement=False),
+    Column("edge", String(64), nullable=False),
+    Column("camera", String(64), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("votes", Text, nullable=False),
+    Column("first_us", Big, nullable=False),
+    Column("last_us", Big, nullable=False),
+    Column("frames", Big, nullable=False),
+    Column("best_score", Float, nullable=False),
+    Column("last_number", Big, nullable=False),
+    Index("tracks_camera", "camera", "id"),
+    Index("tracks_last", "last_number"),
+)
+
+# Where a track was in a result. The index is there to delete them with their results.
+sightings = Table(
+    "sightings",
+    metadata,
+    Column("track", Big, primary_key=True, autoincrement=False),
+    Column("number", Big, primary_key=True, autoincrement=False),
+    Column("score", Float, nullable=False),
+    Column("x1", Float, nullable=False),
+    Column("y1", Float, nullable=False),
+    Column("x2", Float, nullable=False),
+    Column("y2", Float, nullable=False),
+    Index("sightings_number", "number"),
+    sqlite_with_rowid=False,
+)
+
+# What each camera's tracker knew after its last result, JSON, and the highest id given until then. Never deleted: no id
+# is given twice.
+trackers = Table(
+    "trackers",
+    metadata,
+    Column("edge", String(64), primary_key=True),
+    Column("camera", String(64), primary_key=True),
+    Column("last_track", Big, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
 # Coded layers of recent frames, of which pictures can be made: bounded in bytes and age. The index is there to shed the
 # oldest, and to sum the sizes without reading the layers.
 layers = Table(
@@ -106,6 +150,7 @@ rules = Table(
     Column("layer", String(32), nullable=False),
     Column("quality", Integer, nullable=True),
     Column("max_per_minute", Integer, nullable=False),
+    Column("roi", String(16), nullable=True),
 )
 
 # Originals that somebody asked for: a cache, bounded in bytes. `data` comes last so that SQLite can skip it.

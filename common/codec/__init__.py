@@ -12,7 +12,7 @@ except ImportError as error:
         "common.codec._kernel is not built: run `pip install .` in the source tree (it needs a C compiler)"
     ) from error
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from common.codec.container import Container, Kind, Layer, Limits, pack, unpack
 from common.codec.lightweight import Lightweight
 from common.codec.lightweight_rans import LightweightRans
+from common.codec.temporal import Coded, State
 from common.codec.transform import Transform
 from common.codec.window import Window
 
@@ -80,6 +81,28 @@ class BatchCodec(Codec, Protocol):
         ...
 
 
+@runtime_checkable
+class TemporalCodec(Codec, Protocol):
+    """One that can code a frame after another of its camera, which the decoder holds (`temporal`)."""
+
+    def encode_after(
+        self,
+        features: Sequence[Features],
+        quality: int | None,
+        window: Window | None,
+        before: State | None,
+        keep: bool = True,
+    ) -> Coded:
+        """As `encode`, after that frame if it helps; and what this one leaves for others. `keep`: to be held."""
+        ...
+
+    def decode_after(
+        self, layers: Sequence[Layer], window: Window | None, held: Callable[[bytes], State | None]
+    ) -> tuple[list[Features], State | None]:
+        """As `decode`, of any frame, and what it leaves if that is to be held. Raises MissingReferenceError, too."""
+        ...
+
+
 def decode_many(codec: Codec, frames: Sequence[tuple[Sequence[Layer], Window | None]]) -> list[list[Features]]:
     """As `decode` of each, at once where the codec gains by it. Raises BitstreamError if one of them is damaged."""
     if isinstance(codec, BatchCodec):
@@ -94,6 +117,7 @@ __all__ = [
     "BatchCodec",
     "Codec",
     "CodecOfArrays",
+    "Coded",
     "Container",
     "Features",
     "Kind",
@@ -101,6 +125,8 @@ __all__ = [
     "Lightweight",
     "LightweightRans",
     "Limits",
+    "State",
+    "TemporalCodec",
     "Transform",
     "Window",
     "decode_many",

@@ -63,12 +63,44 @@ def coefficients_encode(
 def coefficients_decode(
     data: _In, y: _Out, sizes: _In, classes: _In, shifts: _In, expected: _In, rows: _In, values: _In, /
 ) -> bool: ...
+def temporal_encode(
+    y: _In,
+    sizes: _In,
+    classes: _In,
+    shifts: _In,
+    expected: _In,
+    offsets: _In,
+    norms: _In,
+    reference: _In,
+    levels: _Out,
+    parts: _In,
+    thresholds: _In,
+    /,
+) -> bytes: ...
+def temporal_decode(
+    data: _In,
+    y: _Out,
+    sizes: _In,
+    classes: _In,
+    shifts: _In,
+    expected: _In,
+    offsets: _In,
+    norms: _In,
+    reference: _In,
+    levels: _Out,
+    rows: _In,
+    /,
+) -> bool: ...
 def integers_layer(
     x: _In, places: tuple[int, int], taps: int, weights: _In, bias: _In, shift: _In, flags: int, to: _Out, /
 ) -> None: ...
 def integers_newest(kind: int, /) -> int: ...
 def values_encode(values: _In, index: _In, lengths: _In, rows: _In, bits: _In, /) -> bytes: ...
 def values_take(state: _Out, data: _In, index: _In, rows: _In, bits: _In, values: _Out, /) -> bool: ...
+def values_encode_each(values: _In, index: _In, lengths: _In, rows: _In, bits: _In, ends: _Out, /) -> bytes: ...
+def values_take_each(
+    state: _Out, data: _In, ends: _In, index: _In, lengths: _In, rows: _In, bits: _In, values: _Out, legal: _Out, /
+) -> None: ...
 def elements_parameters(said: _In, exponent: _In, row: int, at: int, mean: _Out, index: _Out, /) -> None: ...
 def elements_quantise(
     y: _In,

@@ -13,7 +13,7 @@ and what a decoder hands on are floats. docs/bitstream.md, "Codec 1", is the nor
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +66,10 @@ def classes(scales: Integers, quality: int) -> tuple[NDArray[np.uint8], NDArray[
     return numbers.astype(np.uint8), shifts.astype(np.uint8)
 
 
-def bins(activity: Integers, expectation: int) -> Index:
+def bins(activity: Integers, expectation: int, edges: Sequence[int] = EDGES) -> Index:
     """The bin of each block."""
     one = 1 << POINT
-    limits = (expectation + one) * np.array(EDGES)
+    limits = (expectation + one) * np.array(edges)
     return np.searchsorted(limits, (activity + one) * 64, side="right").astype(np.int32)
 
 
@@ -107,6 +107,9 @@ def flat(planes: Sequence[Planes]) -> Flat:
 class Model:
     """What calibration has counted: one for all tensors of a cut. Raises ValueError."""
 
+    classes: ClassVar[int] = CLASSES
+    """There are BINS tables of each."""
+
     expected: NDArray[np.uint16]
     """[CLASSES]: the mean of min(symbol, MOST), in 1/256."""
     frequencies: NDArray[np.uint16]
@@ -118,11 +121,12 @@ class Model:
 
     def __post_init__(self) -> None:
         """ValueError if the parts do not fit the format."""
+        tables = self.classes * BINS
         for name, kind, shape in (
-            ("expected", np.uint16, (CLASSES,)),
-            ("frequencies", np.uint16, (TABLES, SYMBOLS)),
-            ("offset", np.int8, (TABLES, SYMBOLS)),
-            ("thresholds", np.float16, (TABLES, ESCAPE)),
+            ("expected", np.uint16, (self.classes,)),
+            ("frequencies", np.uint16, (tables, SYMBOLS)),
+            ("offset", np.int8, (tables, SYMBOLS)),
+            ("thresholds", np.float16, (tables, ESCAPE)),
         ):
             array = getattr(self, name)
             if array.dtype != kind or array.shape != shape:
@@ -146,22 +150,22 @@ class Model:
 
     @cached_property
     def parts(self) -> rans.Parts:
-        """[TABLES, SYMBOLS] what the kernel's encoder lists for a symbol."""
-        tables, symbols = np.indices((TABLES, SYMBOLS))
+        """[tables, SYMBOLS] what the kernel's encoder lists for a symbol."""
+        tables, symbols = np.indices((self.classes * BINS, SYMBOLS))
         return self.tables.parts(symbols.astype(np.uint8), tables)
 
     @cached_property
     def limits(self) -> Features:
         """[TABLES, SYMBOLS] `thresholds`, where that encoder looks for them; the last of a row is never reached."""
-        limits = np.full((TABLES, SYMBOLS), np.inf, np.float32)
+        limits = np.full(self.frequencies.shape, np.inf, np.float32)
         limits[:, :ESCAPE] = self.thresholds
         return limits
 
     @cached_property
     def points(self) -> Features:
         """[TABLES, SYMBOLS] what the kernel's decoder takes sizes for if there is no shift."""
-        tables, sizes = np.indices((TABLES, SYMBOLS), np.int32)
-        return self.values(sizes.ravel(), tables.ravel(), 0).reshape(TABLES, SYMBOLS)
+        tables, sizes = np.indices((self.classes * BINS, SYMBOLS), np.int32)
+        return self.values(sizes.ravel(), tables.ravel(), 0).reshape(self.frequencies.shape)
 
     def encode(self, y: Features, planes: Flat) -> bytes:
         """The coefficients of all tensors, [planes, blocks] each, in steps, one after the other, by the kernel."""

@@ -13,7 +13,7 @@ value of y that came back is an integer in 1/256: float32 holds it exactly, on a
 octave. `KERNEL` and `REFERENCE` do the same. docs/bitstream.md, "Codec 5", is the normative text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -25,7 +25,18 @@ from common.codec.container import check
 from common.codec.elements import NARROW, SCALES, Cells, Features, Fixed, Parameters
 from common.codec.integers import IntegerNet
 from common.codec.latent_model import Arrays, Model, Point, step_fixed
-from common.codec.values import Decoder, Index, ReferenceDecoder, Rows, Segment, Values
+from common.codec.values import (
+    Decoder,
+    EachDecoder,
+    EachReference,
+    Index,
+    Joined,
+    Lengths,
+    ReferenceDecoder,
+    Rows,
+    Segment,
+    Values,
+)
 
 __all__ = ["KERNEL", "REFERENCE", "Cells", "Decoded", "Fixed", "LatentCoder", "Model"]
 
@@ -33,6 +44,12 @@ HEADER = Struct(">H")
 CHUNK = 1 << 20
 """Elements decoded, or asked of the hyper-decoder, at a time: what bounds the memory of a large picture. A multiple of
 values.RUN."""
+
+
+def quality_of(payload: bytes) -> int:
+    """What a payload was coded in, by its header alone. Raises BitstreamError if it has none."""
+    check(len(payload) >= HEADER.size, "latent", f"at least {HEADER.size} bytes", len(payload))
+    return int(HEADER.unpack_from(payload)[0])
 
 
 class Decoded(NamedTuple):
@@ -65,32 +82,58 @@ def run_reference(net: IntegerNet, x: NDArray[Any]) -> NDArray[Any]:
     return cells
 
 
+class TakesEach(Protocol):
+    """A decoder of values of many streams at once, as `values.EachDecoder`."""
+
+    def take(self, index: Index, lengths: Lengths) -> Values:
+        """The next values of each."""
+        ...
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Which of them it was all of."""
+        ...
+
+
+def run_each_reference(net: IntegerNet, x: NDArray[Any]) -> NDArray[Any]:
+    """`IntegerNet.run_each` by the network's reference, one after the other."""
+    return np.stack([run_reference(net, one) for one in x])
+
+
 class Arithmetic(NamedTuple):
     """How the parts of a coder are worked out: `KERNEL`, or `REFERENCE`, which is the same and slow."""
 
     run: Callable[[IntegerNet, NDArray[Any]], NDArray[Any]]
+    run_each: Callable[[IntegerNet, NDArray[Any]], NDArray[Any]]
     parameters: Callable[[Values, NDArray[np.int8], int, int, Parameters], None]
     quantise: Callable[[Features, Cells, Parameters, NDArray[np.uint8], int], Values]
     dequantise: Callable[[Values, Index, NDArray[np.int16], int, Fixed], None]
-    encode: Callable[[Rows, Sequence[Segment]], bytes]
+    encode: Callable[[Rows, Iterable[Segment]], bytes]
     decoder: Callable[[bytes, Rows], Takes]
+    encode_each: Callable[[Rows, Values, Index, Lengths], list[bytes]]
+    each_decoder: Callable[[Sequence[bytes], Rows], TakesEach]
 
 
 KERNEL = Arithmetic(
     IntegerNet.run,
+    IntegerNet.run_each,
     elements.parameters,
     elements.quantise,
     elements.dequantise,
     Rows.encode,
     Decoder,
+    Rows.encode_each,
+    EachDecoder,
 )
 REFERENCE = Arithmetic(
     run_reference,
+    run_each_reference,
     elements.parameters_reference,
     elements.quantise_reference,
     elements.dequantise_reference,
     values.encode_reference,
     ReferenceDecoder,
+    values.encode_each_reference,
+    EachReference,
 )
 
 
@@ -171,22 +214,41 @@ class LatentCoder:
         self, y: Features, z: Features, quality: int | None, cells: Cells, context: Values | None = None
     ) -> tuple[bytes, Fixed]:
         """The payload, and [C, H, W] as a decoder will have it. NaN counts as 0. ValueError for what does not fit."""
-        quality = self.default_quality if quality is None else quality
-        if quality not in self.qualities:
-            raise ValueError(f"quality: expected {self.qualities[0]}..{self.qualities[-1]}, got {quality}")
+        rows, columns = cells.shape
+        fixed = np.empty((self.channels, max(0, rows) * max(0, columns)), np.int32)
+        return self.payload(y, z, quality, cells, context, fixed), placed(fixed, cells, y.shape[1], y.shape[2])
+
+    def payload(
+        self,
+        y: Features,
+        z: Features,
+        quality: int | None,
+        cells: Cells,
+        context: Values | None = None,
+        fixed: Fixed | None = None,
+    ) -> bytes:
+        """The same without what a decoder will have, or with that in `fixed` [C, cells]: a large picture's is large."""
+        quality = self.checked_quality(quality)
         height, width = y.shape[1:]
         self._check_grid(height, width, cells, context)
         coarse = (self.hyper, height >> self.halvings, width >> self.halvings)
         if y.shape != (self.channels, height, width) or z.shape != coarse:
             raise ValueError(f"y and z: expected {self.channels} and {self.hyper} channels, got {y.shape}, {z.shape}")
         point, z_cells = self.point(quality), cells.halved(self.halvings)
-        first = self._quantise_hyper(z, z_cells, point)
-        known = self._parameters(self._hyper(first.values, z_cells, coarse, point), cells, point, context)
-        silent = self.model.rows.silent[:SCALES].astype(np.uint8)
-        q = self.arithmetic.quantise(np.require(y, np.float32, ["C", "A"]), cells, known, silent, point.step).ravel()
-        payload = self.arithmetic.encode(self.model.rows, [first, Segment(q, known.index.ravel())])
-        self._dequantise(q, known, point, slice(None))
-        return HEADER.pack(quality) + payload, placed(known.mean, cells, height, width)
+        first = Segment(self.quantise_hyper(z_cells.within(z), point).ravel(), self._hyper_index(z_cells, point))
+        told = self._told(first.values, coarse, cells, point, context)
+        segments = Joined([first.values.size, self.channels * len(told)])
+        (z_place, y_place) = segments
+        z_place.values[:], z_place.index[:] = first.values, first.index
+        q, index = (array.reshape(self.channels, -1) for array in (y_place.values, y_place.index))
+        for band, where in self._bands(cells):
+            known = self._known(told[where], point)
+            q[:, where] = steps = self.quantise(y, band, known, point)
+            index[:, where] = known.index
+            if fixed is not None:
+                self.dequantise(steps.ravel(), known, point, slice(None))
+                fixed[:, where] = known.mean
+        return HEADER.pack(quality) + self.arithmetic.encode(self.model.rows, segments)
 
     def decode(self, payload: bytes, height: int, width: int, cells: Cells, context: Values | None = None) -> Decoded:
         """The latent of a payload. Raises BitstreamError unless `encode` writes it for these cells."""
@@ -198,10 +260,10 @@ class LatentCoder:
         coarse = (self.hyper, height >> self.halvings, width >> self.halvings)
         decoder = self.arithmetic.decoder(payload[HEADER.size :], self.model.rows)
         z = decoder.take(self._hyper_index(z_cells, point))
-        known = self._parameters(self._hyper(z, z_cells, coarse, point), cells, point, context)
+        known = self._known(self._told(z, coarse, cells, point, context), point)
         for at in range(0, known.index.size, CHUNK):
             part = slice(at, at + CHUNK)
-            self._dequantise(decoder.take(known.index.reshape(-1)[part]), known, point, part)
+            self.dequantise(decoder.take(known.index.reshape(-1)[part]), known, point, part)
         decoder.end()
         return Decoded(placed(known.mean, cells, height, width), quality)
 
@@ -216,40 +278,81 @@ class LatentCoder:
         if got != expected:
             raise ValueError(f"context: expected {expected}, got {got}")
 
-    def _quantise_hyper(self, z: Features, cells: Cells, point: Point) -> Segment:
-        """Of z [Z, h, w], the cells are quantised; NaN and what is in silent rows is 0."""
-        index = self._hyper_index(cells, point)
-        with np.errstate(invalid="ignore"):
-            v = (64 * cells.within(z).astype(np.float64) - self.model.centre[:, None, None]) / point.z_step
-        v = np.nan_to_num(v).clip(-values.MOST, values.MOST).ravel()
-        q = (np.sign(v) * np.floor(np.abs(v) + 0.5)).astype(np.int32)
-        return Segment(np.where(self.model.rows.silent[index], 0, q).astype(np.int32), index)
+    def checked_quality(self, quality: int | None) -> int:
+        """The one to use. ValueError if there is none such."""
+        quality = self.default_quality if quality is None else quality
+        if quality not in self.qualities:
+            raise ValueError(f"quality: expected {self.qualities[0]}..{self.qualities[-1]}, got {quality}")
+        return quality
 
     def _hyper_index(self, cells: Cells, point: Point) -> Index:
         rows, columns = cells.shape
-        first = SCALES + point.level * self.hyper
-        return np.repeat(np.arange(first, first + self.hyper, dtype=np.uint16), rows * columns)
+        return np.repeat(self.hyper_rows(point), rows * columns)
 
-    def _hyper(self, q: Values, cells: Cells, shape: tuple[int, int, int], point: Point) -> Values:
-        """What the hyper-decoder is given, [Z, h, w] in 1/64: z as it came back, its centre where it is not coded."""
-        limit, centre = self.decoder.input_limit, self.model.centre[:, None, None]
-        z = np.zeros(shape, np.int64)
-        cells.within(z)[:] = q.reshape(-1, *cells.shape)
-        return (z * point.z_step + centre).clip(-limit, limit).astype(np.int32)
+    def _told(
+        self, z: Values, coarse: tuple[int, int, int], cells: Cells, point: Point, context: Values | None
+    ) -> NDArray[np.int16]:
+        """What the head is given for the coded cells, from z as it was coded; where it was not, it is its centre."""
+        whole = np.zeros(coarse, np.int32)
+        part = cells.halved(self.halvings)
+        part.within(whole)[:] = z.reshape(-1, *part.shape)
+        hidden = self.arithmetic.run(self.decoder, self.decoder.enter(self.hyper_of(whole, point)))
+        beside = None if context is None else cells.within(context).reshape(len(context), -1)
+        return joined(cells_of(hidden, cells), self.decoder.outputs, beside, self.head)
 
-    def _parameters(self, z: Values, cells: Cells, point: Point, context: Values | None) -> Parameters:
-        """Of the coded elements; the last layer of the hyper-decoder is run on a part of them at a time."""
-        hidden = cells_of(self.arithmetic.run(self.decoder, self.decoder.enter(z)), cells)
-        hidden = joined(hidden, self.decoder.outputs, context, cells, self.head)
-        count = len(hidden)
+    def _known(self, told: NDArray[np.int16], point: Point) -> Parameters:
+        """Of cells that the head is told this of, [cells, inputs, made even]; it is run on a part of them at a time."""
+        count = len(told)
         known = Parameters(np.empty((self.channels, count), np.int32), np.empty((self.channels, count), np.uint16))
-        each = max(1, CHUNK // (2 * self.channels))
-        for at in range(0, count, each):
-            said = self.arithmetic.run(self.head, hidden[None, at : at + each])
+        for at in range(0, count, self._at_once):
+            said = self.arithmetic.run(self.head, told[None, at : at + self._at_once])
             self.arithmetic.parameters(said.reshape(2 * self.channels, -1), self.model.exponent, point.row, at, known)
         return known
 
-    def _dequantise(self, q: Values, known: Parameters, point: Point, part: slice) -> None:
+    def _bands(self, cells: Cells) -> Iterator[tuple[Cells, slice]]:
+        """Some rows of the coded cells at a time, and which they are of all of those."""
+        rows, columns = cells.shape
+        each = max(1, self._at_once // columns)
+        for at in range(0, rows, each):
+            end = min(rows, at + each)
+            yield cells._replace(top=cells.top + at, bottom=cells.top + end), slice(at * columns, end * columns)
+
+    @property
+    def _at_once(self) -> int:
+        """Cells whose parameters are worked out at a time."""
+        return max(1, CHUNK // (2 * self.channels))
+
+    # ---- of any cells, in any order
+
+    def hyper_rows(self, point: Point) -> Index:
+        """Of z's channels [Z]."""
+        first = SCALES + point.level * self.hyper
+        return np.arange(first, first + self.hyper, dtype=np.uint16)
+
+    def quantise_hyper(self, z: Features, point: Point) -> Values:
+        """Z [Z, ...] in steps; NaN and what is in silent rows is 0."""
+        over = (slice(None), *[None] * (z.ndim - 1))
+        with np.errstate(invalid="ignore"):
+            v = (64 * z.astype(np.float64) - self.model.centre[over]) / point.z_step
+        v = np.nan_to_num(v).clip(-values.MOST, values.MOST)
+        q = (np.sign(v) * np.floor(np.abs(v) + 0.5)).astype(np.int32)
+        return np.where(self.model.rows.silent[self.hyper_rows(point)][over], 0, q).astype(np.int32)
+
+    def hyper_of(self, q: Values, point: Point) -> Values:
+        """What the hyper-decoder is given of z [Z, ...] in steps: in 1/64."""
+        over, limit = (slice(None), *[None] * (q.ndim - 1)), self.decoder.input_limit
+        return (q.astype(np.int64) * point.z_step + self.model.centre[over]).clip(-limit, limit).astype(np.int32)
+
+    def parameters(self, hidden: NDArray[np.int16], context: Values | None, point: Point) -> Parameters:
+        """Of what the hyper-decoder made for cells [cells, its outputs, made even], and their context [K, cells]."""
+        return self._known(joined(hidden, self.decoder.outputs, context, self.head), point)
+
+    def quantise(self, y: Features, cells: Cells, known: Parameters, point: Point) -> Values:
+        """Of y [C, H, W] the elements of these cells, in steps [C, cells]."""
+        silent = self.model.rows.silent[:SCALES].astype(np.uint8)
+        return self.arithmetic.quantise(np.require(y, np.float32, ["C", "A"]), cells, known, silent, point.step)
+
+    def dequantise(self, q: Values, known: Parameters, point: Point, part: slice) -> None:
         """Values in place of the means of a part of all coded elements."""
         mean, index = known.mean.reshape(-1)[part], known.index.reshape(-1)[part]
         self.arithmetic.dequantise(q, index, self.model.offset[point.level], point.step, mean)
@@ -261,15 +364,12 @@ def cells_of(hidden: NDArray[np.int16], cells: Cells) -> NDArray[np.int16]:
     return part.reshape(-1, hidden.shape[2])
 
 
-def joined(
-    hidden: NDArray[np.int16], channels: int, context: Values | None, cells: Cells, head: IntegerNet
-) -> NDArray[np.int16]:
+def joined(hidden: NDArray[np.int16], channels: int, context: Values | None, head: IntegerNet) -> NDArray[np.int16]:
     """What the head is given, [cells, inputs, made even]: what the decoder made, then the context."""
     made = np.zeros((len(hidden), head.inputs + head.inputs % 2), np.int16)
     made[:, :channels] = hidden[:, :channels]
     if context is not None:
-        part = cells.within(context).reshape(len(context), -1)
-        made[:, channels : head.inputs] = part.clip(-head.input_limit, head.input_limit).T
+        made[:, channels : head.inputs] = context.clip(-head.input_limit, head.input_limit).T
     return made if head.input_limit >= NARROW else made.clip(-head.input_limit, head.input_limit)
 
 

@@ -94,6 +94,7 @@ static void push_line(rans_writer *w, const plane *line, const uint16_t *rows, i
     for (; i && w->lane; i--)
         push_one(w, &p, i - 1, rows, stride);
     rans_writer four = *w;
+    four.turn = 1;
     for (; i >= RANS_LANES; i -= RANS_LANES) {
         four.lane = 0;
         push_one(&four, &p, i - 1, rows, stride);
@@ -146,6 +147,7 @@ RANS_INLINE void take_line(rans_decoder *d, const plane *line, const uint16_t *r
     for (; i < p.size && d->lane; i++)
         take_one(d, &p, i, rows, stride, buckets);
     rans_decoder four = *d;
+    four.turn = 1;
     for (; p.size - i >= RANS_LANES; i += RANS_LANES) {
         four.lane = 0;
         take_one(&four, &p, i, rows, stride, buckets);

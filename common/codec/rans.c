@@ -10,7 +10,7 @@ int rans_vector = 1;
 
 int rans_start(rans_decoder *d, const uint8_t *data, size_t length)
 {
-    *d = (rans_decoder){.vector = rans_vector, .data = data, .words = length / 2, .read = RANS_OPENING};
+    *d = (rans_decoder){.vector = rans_vector, .turn = 1, .data = data, .words = length / 2, .read = RANS_OPENING};
     if (length % 2 || d->words < RANS_OPENING)
         return 0;
     for (int lane = 0; lane < RANS_LANES; lane++) {
@@ -29,14 +29,30 @@ int rans_end(const rans_decoder *d)
     return ok;
 }
 
+/* One lane has one chain, whatever is done. */
+RANS_INLINE void take_single(rans_decoder *d, const uint16_t *rows, int stride, const uint32_t *index, uint8_t *to,
+                             size_t n)
+{
+    rans_decoder one = *d;
+    one.lane = one.turn = 0;
+    for (size_t i = 0; i < n; i++)
+        to[i] = (uint8_t)rans_take(&one, rows + (size_t)index[i] * (size_t)stride, stride);
+    *d = one;
+}
+
 /* Four at a time, with a copy of the decoder whose lanes are named by constants: it stays in registers. */
 RANS_INLINE void take_plane(rans_decoder *d, const uint16_t *rows, int stride, const uint32_t *index, uint8_t *to,
                             size_t n)
 {
     size_t i = 0;
+    if (!d->turn) {
+        take_single(d, rows, stride, index, to, n);
+        return;
+    }
     for (; i < n && d->lane; i++)
         to[i] = (uint8_t)rans_take(d, rows + (size_t)index[i] * (size_t)stride, stride);
     rans_decoder four = *d;
+    four.turn = 1;
     for (; n - i >= RANS_LANES; i += RANS_LANES) {
         four.lane = 0;
         to[i] = (uint8_t)rans_take(&four, rows + (size_t)index[i] * (size_t)stride, stride);
@@ -64,7 +80,7 @@ void rans_take_plane(rans_decoder *d, const uint16_t *rows, int stride, const ui
 
 size_t rans_close(rans_writer *w, const uint8_t *end)
 {
-    for (int lane = RANS_LANES; lane--;)
+    for (int lane = w->turn ? RANS_LANES : 1; lane--;)
         for (int shift = 0; shift < 32; shift += 16) {
             rans_lay(w, w->x[lane] >> shift);
             w->to -= 2;
@@ -128,7 +144,7 @@ int rans_check_rows(const Py_buffer *rows, int stride)
 
 rans_decoder rans_restored(const uint32_t *state, const uint8_t *data, size_t length)
 {
-    rans_decoder d = {.vector = rans_vector, .data = data, .words = length / 2};
+    rans_decoder d = {.vector = rans_vector, .turn = 1, .data = data, .words = length / 2};
     memcpy(d.x, state, sizeof d.x);
     d.lane = state[RANS_LANES] % RANS_LANES;
     d.read = state[RANS_LANES + 1];

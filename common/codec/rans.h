@@ -7,7 +7,8 @@
  *    pushes a symbol under a row must be able to name that row when all symbols before it are decoded.
  * 2. Four lanes (states) take symbols in turns: symbol t belongs to lane t mod 4, counted through the whole
  *    stream and across planes. Nothing passes between lanes but the place of the next word, so the processor
- *    overlaps four chains of some thirty cycles each. More lanes are a little faster, and cost 3 bytes a piece.
+ *    overlaps four chains of some thirty cycles each. More lanes are a little faster, and cost 3 bytes a piece. A short
+ *    stream may have lane 0 alone (`turn` is 0), which takes all symbols; nothing in the stream says so.
  * 3. A row of a table holds cumulative frequencies: row[s] is the sum of the frequencies 0..s, so row[S - 1] = 2^14.
  *    It is padded with 2^14 to 4, 8 or 16 numbers (`stride`), and a number that is 2^14 stands before the first
  *    row, so that row[-1] is 2^14 for every row, which modulo 2^14 is the start of symbol 0. One 32-bit load gives
@@ -48,6 +49,7 @@ enum { RANS_OPENING = RANS_LANES * 2 };
 typedef struct {
     uint32_t x[RANS_LANES];
     unsigned lane;       /* whose turn it is */
+    unsigned turn;       /* by how much that moves on: 1, or 0 in a stream of one lane */
     int vector;          /* find symbols with vector instructions; the result is the same */
     const uint8_t *data; /* the whole stream */
     size_t words, read;  /* its length, and how many were wanted so far: more than words if it is damaged */
@@ -114,7 +116,7 @@ RANS_INLINE void rans_advance(rans_decoder *d, uint32_t slot, uint32_t start, ui
     uint32_t word = rans_word(d->data, d->read < d->words ? d->read : d->words - 1), more = x < RANS_LOW;
     d->x[d->lane] = more ? x << 16 | word : x;
     d->read += more;
-    d->lane = (d->lane + 1) % RANS_LANES;
+    d->lane = (d->lane + d->turn) % RANS_LANES;
 }
 
 /* The numbers before and at `end`: the start of a symbol, to be taken modulo 2^14, and where it ends << 16. */
@@ -161,6 +163,7 @@ void rans_keep(uint32_t *state, const rans_decoder *d);
 typedef struct {
     uint32_t x[RANS_LANES];
     unsigned lane;  /* whose turn it was after the symbol that comes next */
+    unsigned turn;  /* as a decoder's */
     int impossible; /* something was pushed that has no part of 2^14 */
     uint8_t *to;    /* the bytes from here on are written */
 } rans_writer;
@@ -174,7 +177,13 @@ RANS_INLINE size_t rans_bound(size_t count)
 /* A stream of `count` symbols that will end before `end`, with rans_bound(count) bytes before that to write in. */
 RANS_INLINE rans_writer rans_open(size_t count, uint8_t *end)
 {
-    return (rans_writer){{RANS_LOW, RANS_LOW, RANS_LOW, RANS_LOW}, count % RANS_LANES, 0, end};
+    return (rans_writer){{RANS_LOW, RANS_LOW, RANS_LOW, RANS_LOW}, count % RANS_LANES, 1, 0, end};
+}
+
+/* The same of one lane. */
+RANS_INLINE rans_writer rans_open_single(uint8_t *end)
+{
+    return (rans_writer){{RANS_LOW, RANS_LOW, RANS_LOW, RANS_LOW}, 0, 0, 0, end};
 }
 
 RANS_INLINE void rans_lay(rans_writer *w, uint32_t word)
@@ -204,7 +213,7 @@ RANS_INLINE rans_part rans_raw_part(uint32_t value, int bits)
 RANS_INLINE void rans_push(rans_writer *w, rans_part part)
 {
     uint32_t start = part & 0xFFFF, size = part >> 16;
-    w->lane = (w->lane + RANS_LANES - 1) % RANS_LANES;
+    w->lane = (w->lane + RANS_LANES - w->turn) % RANS_LANES;
     w->impossible |= size == 0;
     size += size == 0;
     uint32_t x = w->x[w->lane], due = x >> (32 - RANS_BITS) >= size;

@@ -4,6 +4,7 @@ Read it beside docs/bitstream.md, "rANS". Frequencies are integers that sum to 2
 ever derived from floating point. A stream is a stack: what is put last is coded first, so an encoder lists what is put
 and `finish` codes the list from its end, and a decoder takes the symbols in the order they were put. Four lanes take
 turns, counted through the whole stream; how symbols are divided into calls of `put` and `take` leaves no trace in it.
+A short stream may have one lane alone, which saves the bytes of the others; both sides know that beforehand.
 
 `Encoder` and `Decoder` are plain Python; `encode` and `FastDecoder` do the same by the kernel. C code that models
 contexts by itself uses rans.h.
@@ -23,8 +24,10 @@ TOTAL = 1 << BITS
 """What the frequencies of a table sum to."""
 LOW = 1 << 16
 """A state is LOW to 2^32 - 1 between symbols; words are 16 bits."""
-OPENING = 4 * LANES
-"""Bytes of the lanes at the front of every stream."""
+STATE = 4
+"""Bytes of a lane at the front of a stream."""
+OPENING = STATE * LANES
+"""Of all four."""
 MOST_SYMBOLS = 16
 MOST_TABLES = 1 << 16
 
@@ -82,8 +85,8 @@ def raw_parts(values: Iterable[int], bits: int) -> Parts:
 class Encoder:
     """Lists what is put; `finish` turns the list into bytes."""
 
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
+    def __init__(self, tables: Tables, lanes: int = LANES) -> None:
+        self.tables, self.lanes = tables, lanes
         self.parts: list[Parts] = [np.zeros(0, np.uint32)]
 
     def put(self, symbols: Symbols, index: Index) -> None:
@@ -96,25 +99,25 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The whole stream."""
-        states, words = [LOW] * LANES, bytearray()
+        states, words = [LOW] * self.lanes, bytearray()
         parts = np.concatenate(self.parts).tolist()
         for at in range(len(parts) - 1, -1, -1):
-            start, size, x = parts[at] & 0xFFFF, parts[at] >> 16, states[at % LANES]
+            start, size, x = parts[at] & 0xFFFF, parts[at] >> 16, states[at % self.lanes]
             if x >= size << (32 - BITS):
                 words += bytes([x & 0xFF, x >> 8 & 0xFF])
                 x >>= 16
-            states[at % LANES] = (x // size << BITS) + x % size + start
+            states[at % self.lanes] = (x // size << BITS) + x % size + start
         return b"".join(x.to_bytes(4, "big") for x in states) + words[::-1]
 
 
 class Decoder:
     """Takes what was put, in any portions. What is taken means nothing until `end` has not raised."""
 
-    def __init__(self, data: bytes, tables: Tables) -> None:
-        check_opening(data)
+    def __init__(self, data: bytes, tables: Tables, lanes: int = LANES) -> None:
+        check_opening(data, lanes)
         self.data, self.tables = data, tables
-        self.states = [int.from_bytes(data[4 * lane : 4 * lane + 4], "big") for lane in range(LANES)]
-        self.lane, self.read = 0, OPENING
+        self.states = [int.from_bytes(data[STATE * lane : STATE * (lane + 1)], "big") for lane in range(lanes)]
+        self.lane, self.read = 0, STATE * lanes
 
     def take(self, index: Index) -> Symbols:
         """The next symbols [n], each under the table of that index [n]."""
@@ -145,7 +148,7 @@ class Decoder:
             x = x << 16 | int.from_bytes(self.data[at : at + 2], "big")
             self.read += 2
         self.states[self.lane] = x
-        self.lane = (self.lane + 1) % LANES
+        self.lane = (self.lane + 1) % len(self.states)
 
     def end(self) -> None:
         """Raise BitstreamError unless every word was used and every lane is back where its encoder began."""
@@ -187,13 +190,17 @@ def encode(symbols: Symbols, index: Index, tables: Tables, values: Iterable[int]
     return _kernel.rans_encode(symbols, index, tables.rows, tables.stride, raw, bits)
 
 
-def check_opening(data: bytes) -> None:
-    """Raise BitstreamError unless data has whole words and four states."""
-    states = np.frombuffer(data, ">u4", LANES) if len(data) >= OPENING else np.zeros(1)
-    if len(data) % 2 or states.min() < LOW:
+def check_opening(data: bytes, lanes: int = LANES) -> None:
+    """Raise BitstreamError unless data `opens`."""
+    if not opens(data, lanes):
         raise BitstreamError(
-            f"rANS stream: expected four states of 2^16 or more and whole words, got {len(data)} bytes"
+            f"rANS stream: expected {lanes} states of 2^16 or more and whole words, got {len(data)} bytes"
         )
+
+
+def opens(data: bytes, lanes: int = LANES) -> bool:
+    """Whether data has whole words and a state of each lane."""
+    return len(data) % 2 == 0 and len(data) >= STATE * lanes and bool(np.frombuffer(data, ">u4", lanes).min() >= LOW)
 
 
 def check_end(states: Iterable[int], read: int, length: int) -> None:

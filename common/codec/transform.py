@@ -4,15 +4,19 @@
 
      0         2
     +---------+------------------
-    | quality | coefficients ...
+    | quality | coefficients ...              a frame alone
     +---------+------------------
+     0         2           8
+    +---------+-----------+------------------
+    | quality | reference | coefficients ...  a frame after another (`temporal`)
+    +---------+-----------+------------------
 
 The bundle's codec.npz has what calibration learned, and the picture's size says which blocks see it; all that a frame
 adds is one integer, from which the step follows, and with it how many planes there are and how they are coded. Any
 quality of the bundle's range will do. docs/bitstream.md, "Codec 1", is the normative text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, ClassVar, NamedTuple, Self
@@ -20,18 +24,24 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from common.codec import coefficients
+from common.codec import coefficients, temporal
 from common.codec.basis import Basis
 from common.codec.blocks import Grid
 from common.codec.coefficients import QUALITIES, Model, Planes, step_of
 from common.codec.container import Kind, Layer, check
 from common.codec.packed import Packed
+from common.codec.temporal import NAME_BYTES, POINT, Coded, Levels, State
 from common.codec.window import Window
+from common.errors import MissingReferenceError
 
 Features = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
 
 HEADER = Struct(">H")
+AFTER = 0x8000
+"""Beside the quality: this frame is coded after another."""
+KEPT = 0x4000
+"""Beside the quality: later frames may be coded after this one."""
 MOST_MARGIN = 1024
 PLANS = 256
 """So many are remembered: a few kilobytes each."""
@@ -56,6 +66,10 @@ class Plan(NamedTuple):
     parts: list[Part]
     planes: list[Planes]
     flat: coefficients.Flat
+    changes: coefficients.Flat
+    """The same of a frame that is coded after another."""
+    norms: NDArray[np.uint8]
+    """[planes of all tensors], for that."""
     size: int
     """Coefficients of all tensors."""
 
@@ -108,6 +122,79 @@ class Transform:
     ) -> list[Layer]:
         """The cut's tensors to one base layer: the blocks that see the window. ValueError for what does not fit."""
         quality = self.default_quality if quality is None else quality
+        plan, y = self.analysed(features, quality, window)
+        return [Layer(Kind.BASE, HEADER.pack(quality) + self.model.encode(y, plan.flat))]
+
+    def encode_after(
+        self,
+        features: Sequence[Features],
+        quality: int | None,
+        window: Window | None,
+        before: State | None,
+        keep: bool = True,
+    ) -> Coded:
+        """As `encode`, after a frame of the same window, unless the frame has fewer bytes alone; and what it leaves.
+
+        With `keep` a decoder holds that for later frames.
+        """
+        quality = self.default_quality if quality is None else quality
+        plan, y = self.analysed(features, quality, window)
+        flags = KEPT if keep else 0
+        alone = HEADER.pack(quality | flags) + self.model.encode(y, plan.flat)
+        if before is not None and before.window == window:
+            told = self._told(before, plan, quality)
+            coded, levels = temporal.changes().encode_after(y, plan.changes, plan.norms, told)
+            if HEADER.size + NAME_BYTES + len(coded) < len(alone):
+                payload = HEADER.pack(quality | AFTER | flags) + before.name + coded
+                return Coded([Layer(Kind.BASE, payload)], State.of(quality, window, levels), alone=False)
+        self.model.decode(memoryview(alone)[HEADER.size :], y, plan.flat)
+        return Coded([Layer(Kind.BASE, alone)], State.of(quality, window, _levels(y)), alone=True)
+
+    def decode_after(
+        self, layers: Sequence[Layer], window: Window | None, held: Callable[[bytes], State | None]
+    ) -> tuple[list[Features], State | None]:
+        """As `decode`, of any frame; and what it leaves if it is to be held. `held` finds the state of a name.
+
+        Raises MissingReferenceError if that is not held or no longer what its name says, BitstreamError as `decode`.
+        """
+        payload = _payload(layers)
+        (said,) = HEADER.unpack_from(payload)
+        quality = said & ~(AFTER | KEPT)
+        self._check_quality(quality)
+        if said & AFTER:
+            plan, y, levels = self._decoded_after(payload, quality, window, held)
+        else:
+            plan, y = self._decoded(payload, quality, window)
+            levels = _levels(y)
+        return self._synthesised(plan, y, quality), State.of(quality, window, levels) if said & KEPT else None
+
+    def _decoded_after(
+        self, payload: bytes, quality: int, window: Window | None, held: Callable[[bytes], State | None]
+    ) -> tuple[Plan, Features, Levels]:
+        start = HEADER.size + NAME_BYTES
+        check(len(payload) > start, "base layer", f"more than {start} bytes", len(payload))
+        before = _found(payload[HEADER.size : start], held)
+        check(before.window == window, "reference", f"one of the window {window}", before.window)
+        plan = self.plan(quality, window)
+        y, told = np.empty(plan.size, np.float32), self._told(before, plan, quality)
+        data = memoryview(payload)[start:]
+        return plan, y, temporal.changes().decode_after(data, y, plan.changes, plan.norms, told)
+
+    def decode(self, layers: Sequence[Layer], window: Window | None = None) -> list[Features]:
+        """The base layer, coded with this window, to the cut's tensors; BitstreamError unless `encode` writes it."""
+        payload = _payload(layers)
+        (said,) = HEADER.unpack_from(payload)
+        quality = said & ~KEPT
+        check(quality & AFTER == 0, "base layer", "a frame that is coded alone", "one that is coded after another")
+        self._check_quality(quality)
+        plan, y = self._decoded(payload, quality, window)
+        return self._synthesised(plan, y, quality)
+
+    def _check_quality(self, quality: int) -> None:
+        check(quality in self.qualities, "quality", f"{self.qualities[0]}..{self.qualities[-1]}", quality)
+
+    def analysed(self, features: Sequence[Features], quality: int, window: Window | None) -> tuple[Plan, Features]:
+        """The coefficients of all tensors, in steps. ValueError for what does not fit."""
         if quality not in self.qualities:
             raise ValueError(f"quality: expected {self.qualities[0]}..{self.qualities[-1]}, got {quality}")
         if [tensor.shape for tensor in features] != self.shapes:
@@ -116,30 +203,65 @@ class Transform:
         y = np.empty(plan.size, np.float32)
         for tensor, part in zip(features, plan.parts, strict=True):
             part.basis.analyse(np.require(tensor, np.float32, ["C", "A"]), part.grid, part.of(y), step)
-        coded = self.model.encode(y, plan.flat)
-        return [Layer(Kind.BASE, HEADER.pack(quality) + coded)]
+        return plan, y
 
-    def decode(self, layers: Sequence[Layer], window: Window | None = None) -> list[Features]:
-        """The base layer, coded with this window, to the cut's tensors; BitstreamError unless `encode` writes it."""
-        check(len(layers) == 1 and layers[0].kind == Kind.BASE, "layers", "one base layer", [x.kind for x in layers])
-        payload = layers[0].payload
-        check(len(payload) > HEADER.size, "base layer", f"more than {HEADER.size} bytes", len(payload))
-        (quality,) = HEADER.unpack_from(payload)
-        check(quality in self.qualities, "quality", f"{self.qualities[0]}..{self.qualities[-1]}", quality)
-        plan, step = self.plan(quality, window), step_of(quality)
+    def _decoded(self, payload: bytes, quality: int, window: Window | None) -> tuple[Plan, Features]:
+        """Of a frame that is coded alone. Raises BitstreamError."""
+        plan = self.plan(quality, window)
         y = np.empty(plan.size, np.float32)
         self.model.decode(memoryview(payload)[HEADER.size :], y, plan.flat)
-        return [part.basis.synthesise(part.of(y), part.grid, step) for part in plan.parts]
+        return plan, y
+
+    def _synthesised(self, plan: Plan, y: Features, quality: int) -> list[Features]:
+        return [part.basis.synthesise(part.of(y), part.grid, step_of(quality)) for part in plan.parts]
+
+    def _told(self, before: State, plan: Plan, quality: int) -> Levels:
+        """A reference's levels at this quality; 0 for planes that it has not."""
+        if before.quality == quality:
+            return before.levels
+        told = np.zeros(plan.size, np.int32)
+        for part, other in zip(plan.parts, self.plan(before.quality, before.window).parts, strict=True):
+            count = min(part.end - part.start, other.end - other.start)
+            levels = before.levels[other.start : other.start + count]
+            told[part.start : part.start + count] = temporal.requantised(levels, before.quality, quality)
+        return told
 
     def _plan(self, quality: int, window: Window | None) -> Plan:
-        parts, planes, end = [], [], 0
+        parts, planes, changes, norms, end = [], [], [], [np.zeros(0, np.uint8)], 0
         for packed in self.tensors:
             basis, grid, start = packed.basis, packed.basis.grid(window), end
             scales = basis.scales[: basis.count(quality, self.margin)]
             end += scales.size * grid.blocks
             parts.append(Part(packed, grid, start, end))
             planes.append(Planes(grid.blocks, *coefficients.classes(scales, quality)))
-        return Plan(parts, planes, coefficients.flat(planes), end)
+            *known, norm = temporal.classes(scales, quality)
+            changes.append(Planes(grid.blocks, *known))
+            norms.append(norm)
+        return Plan(parts, planes, coefficients.flat(planes), coefficients.flat(changes), np.concatenate(norms), end)
+
+
+def _payload(layers: Sequence[Layer]) -> bytes:
+    """Of the one base layer. Raises BitstreamError."""
+    check(len(layers) == 1 and layers[0].kind == Kind.BASE, "layers", "one base layer", [x.kind for x in layers])
+    payload = layers[0].payload
+    check(len(payload) > HEADER.size, "base layer", f"more than {HEADER.size} bytes", len(payload))
+    return payload
+
+
+def _found(name: bytes, held: Callable[[bytes], State | None]) -> State:
+    """The state of this name. Raises MissingReferenceError."""
+    state = held(name)
+    if state is None:
+        raise MissingReferenceError(f"the frame is coded after {name.hex()}, which is not held here")
+    if not state.sound:
+        raise MissingReferenceError(f"the frame is coded after {name.hex()}, which is damaged here")
+    return state
+
+
+def _levels(y: Features) -> Levels:
+    """What the coefficients of a frame that is coded alone leave: exact, as they are 128ths up to 2^15."""
+    levels: Levels = np.rint(y * np.float32(POINT)).astype(np.int32)
+    return levels
 
 
 def read_basis(tensor: int, block: int, shape: tuple[int, ...], arrays: Arrays) -> Basis:

@@ -323,10 +323,163 @@ static PyObject *py_values_take(PyObject *self, PyObject *args)
     return ok < 0 ? NULL : PyBool_FromLong(ok);
 }
 
+/* ---- Many short streams, of one lane each ---------------------------------------------------------------------- */
+
+/* The streams of `count` rows of `lengths`, each of so many segments, one behind the other from `space` + *begin on up
+ * to `end`. Where each of them ends, from there, is written to `ends`. Returns 0 if something cannot be coded. */
+static int encode_each(const table *t, const int32_t *values, const uint16_t *index, const Py_buffer *lengths,
+                       uint32_t *ends, size_t count, uint8_t *end, uint8_t **begin)
+{
+    size_t segments = (size_t)lengths->len / 4 / count;
+    const uint32_t *segment = (const uint32_t *)lengths->buf + count * segments;
+    uint8_t *to = end;
+    for (size_t i = count; i--;) {
+        rans_writer w = rans_open_single(to);
+        ends[i] = (uint32_t)(end - to);
+        for (size_t j = segments; j--;) {
+            segment--;
+            values -= *segment;
+            index -= *segment;
+            push_segment(&w, t, values, index, *segment);
+        }
+        rans_close(&w, to);
+        if (w.impossible)
+            return 0;
+        to = w.to;
+    }
+    for (size_t i = 0; i < count; i++)
+        ends[i] = (uint32_t)(end - to) - ends[i];
+    *begin = to;
+    return 1;
+}
+
+/* Returns NULL with an exception set. */
+static PyObject *encoded_each(const table *t, const Py_buffer *values, const Py_buffer *index,
+                              const Py_buffer *lengths, const Py_buffer *ends)
+{
+    size_t n = (size_t)index->len / 2, count = (size_t)ends->len / 4, bound = 0;
+    const int32_t *v = (const int32_t *)values->buf + n;
+    const uint16_t *row = (const uint16_t *)index->buf + n;
+    uint8_t *space = NULL, *begin = NULL;
+    PyObject *result = NULL;
+    int ok = 1;
+    Py_BEGIN_ALLOW_THREADS
+    bound = 2 * count_steps(t, values->buf, index->buf, n, &ok) + count * 2 * RANS_OPENING;
+    space = ok && bound < UINT32_MAX ? malloc(bound) : NULL;
+    if (space)
+        ok = encode_each(t, v, row, lengths, ends->buf, count, space + bound, &begin);
+    Py_END_ALLOW_THREADS
+    if (!ok)
+        PyErr_SetString(PyExc_ValueError, "values: expected sizes up to 1048576, and 0 in silent rows");
+    else if (space)
+        result = PyBytes_FromStringAndSize((const char *)begin, (Py_ssize_t)(space + bound - begin));
+    else
+        PyErr_NoMemory();
+    free(space);
+    return result;
+}
+
+static PyObject *py_values_encode_each(PyObject *self, PyObject *args)
+{
+    Py_buffer values, index, lengths, rows, bits, ends;
+    PyObject *result = NULL;
+    table *t = malloc(sizeof *t);
+    (void)self;
+    if (!t)
+        return PyErr_NoMemory();
+    if (PyArg_ParseTuple(args, "y*y*y*y*y*w*", &values, &index, &lengths, &rows, &bits, &ends)) {
+        if (ends.len < 4 || lengths.len < ends.len || lengths.len % ends.len)
+            PyErr_SetString(PyExc_ValueError, "ends: expected one for each row of lengths");
+        else if (check_rows(&rows, &bits, t) && check_index(&index, &values, t->count) &&
+                 check_lengths(&lengths, (size_t)index.len / 2))
+            result = encoded_each(t, &values, &index, &lengths, &ends);
+        PyBuffer_Release(&values);
+        PyBuffer_Release(&index);
+        PyBuffer_Release(&lengths);
+        PyBuffer_Release(&rows);
+        PyBuffer_Release(&bits);
+        PyBuffer_Release(&ends);
+    }
+    free(t);
+    return result;
+}
+
+/* Whether `ends` rise within the data by whole words of which there is one at least, and all has a place for each. */
+static int check_streams(const Py_buffer *state, const Py_buffer *data, const Py_buffer *ends,
+                         const Py_buffer *lengths, const Py_buffer *legal)
+{
+    const uint32_t *end = ends->buf;
+    size_t count = (size_t)ends->len / 4, begin = 0;
+    int ok = lengths->len == ends->len && (size_t)legal->len == count &&
+             (size_t)state->len == count * RANS_STATE * sizeof(uint32_t);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = end[i] > begin && end[i] <= (size_t)data->len && (end[i] - begin) % 2 == 0;
+        begin = end[i];
+    }
+    if (!ok)
+        PyErr_SetString(PyExc_ValueError, "ends: expected whole words, a state, a length and a place for each stream");
+    return ok;
+}
+
+static void take_each(const table *t, const Py_buffer *data, const Py_buffer *ends, const uint32_t *lengths,
+                      uint32_t *state, const uint16_t *index, int32_t *values, uint8_t *legal)
+{
+    const uint32_t *end = ends->buf;
+    size_t begin = 0;
+    for (size_t i = 0; i < (size_t)ends->len / 4; i++) {
+        rans_decoder d = rans_restored(state, (const uint8_t *)data->buf + begin, end[i] - begin);
+        d.lane = d.turn = 0;
+        if (legal[i])
+            legal[i] = (uint8_t)take_segment(&d, t, index, lengths[i], values);
+        rans_keep(state, &d);
+        begin = end[i];
+        state += RANS_STATE;
+        index += lengths[i];
+        values += lengths[i];
+    }
+}
+
+static PyObject *py_values_take_each(PyObject *self, PyObject *args)
+{
+    Py_buffer state, data, ends, index, lengths, rows, bits, values, legal;
+    int ok = 0;
+    table *t = malloc(sizeof *t);
+    (void)self;
+    if (!t)
+        return PyErr_NoMemory();
+    if (PyArg_ParseTuple(args, "w*y*y*y*y*y*y*w*w*", &state, &data, &ends, &index, &lengths, &rows, &bits, &values,
+                         &legal)) {
+        ok = check_streams(&state, &data, &ends, &lengths, &legal) && check_rows(&rows, &bits, t) &&
+             check_index(&index, &values, t->count) && check_lengths(&lengths, (size_t)index.len / 2);
+        if (ok) {
+            Py_BEGIN_ALLOW_THREADS
+            take_each(t, &data, &ends, lengths.buf, state.buf, index.buf, values.buf, legal.buf);
+            Py_END_ALLOW_THREADS
+        }
+        PyBuffer_Release(&state);
+        PyBuffer_Release(&data);
+        PyBuffer_Release(&ends);
+        PyBuffer_Release(&index);
+        PyBuffer_Release(&lengths);
+        PyBuffer_Release(&rows);
+        PyBuffer_Release(&bits);
+        PyBuffer_Release(&values);
+        PyBuffer_Release(&legal);
+    }
+    free(t);
+    if (!ok)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
 PyMethodDef values_methods[] = {
     {"values_encode", py_values_encode, METH_VARARGS,
      "values_encode(values, index, lengths, rows, bits) -> bytes: int32 values, uint16 index, uint32 lengths"},
     {"values_take", py_values_take, METH_VARARGS,
      "values_take(state, data, index, rows, bits, values) -> bool: whether every size is legal"},
+    {"values_encode_each", py_values_encode_each, METH_VARARGS,
+     "values_encode_each(values, index, lengths, rows, bits, ends) -> bytes: uint32 lengths [streams, segments], ends"},
+    {"values_take_each", py_values_take_each, METH_VARARGS,
+     "values_take_each(state, data, ends, index, lengths, rows, bits, values, legal): legal is cleared where it is not"},
     {NULL, NULL, 0, NULL},
 };

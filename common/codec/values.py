@@ -11,17 +11,21 @@ Values come in segments (rows of the second may depend on the values of the firs
 symbols of a run, then what they do not say. docs/bitstream.md, "Values", is the normative text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.codec import _kernel, rans
 from common.codec.container import check
+from common.errors import BitstreamError
 
 Values = NDArray[np.int32]
 Index = NDArray[np.uint16]
+Lengths = NDArray[np.uint32]
 
 SYMBOLS = rans.MOST_SYMBOLS
 ESCAPE = SYMBOLS - 1
@@ -43,6 +47,27 @@ class Segment:
     index: Index
 
 
+class Joined:
+    """Segments of these lengths, one behind the other as the kernel takes them: what is `put` is copied just once."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.lengths = np.array(lengths, np.uint32)
+        self.values, self.index = np.empty(sum(lengths), np.int32), np.empty(sum(lengths), np.uint16)
+
+    @classmethod
+    def of(cls, segments: Sequence[Segment]) -> Self:
+        """Others, copied."""
+        joined = cls([len(segment.values) for segment in segments])
+        for place, segment in zip(joined, segments, strict=True):
+            place.values[:], place.index[:] = segment.values, segment.index
+        return joined
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Views, to be written to."""
+        for begin, end in pairwise(accumulate(self.lengths.tolist(), initial=0)):
+            yield Segment(self.values[begin:end], self.index[begin:end])
+
+
 class Rows:
     """The rows that values are coded under: `bits` uint8 [R], up to 14, and `frequencies` uint16 [R, 16].
 
@@ -61,12 +86,18 @@ class Rows:
         if not frequencies[~self.silent].all():
             raise ValueError("frequencies: expected every symbol to have one, or 0 to have all and no low bits")
 
-    def encode(self, segments: Sequence[Segment]) -> bytes:
+    def encode(self, segments: Iterable[Segment]) -> bytes:
         """The stream of these values, at most 2^20 in size and 0 in silent rows, by the kernel."""
-        values = np.concatenate([np.require(segment.values, np.int32) for segment in segments])
-        index = np.concatenate([np.require(segment.index, np.uint16) for segment in segments])
-        lengths = np.array([len(segment.values) for segment in segments], np.uint32)
-        return _kernel.values_encode(values, index, lengths, self.tables.rows, self.bits)
+        all_ = segments if isinstance(segments, Joined) else Joined.of(list(segments))
+        return _kernel.values_encode(all_.values, all_.index, all_.lengths, self.tables.rows, self.bits)
+
+    def encode_each(self, values: Values, index: Index, lengths: Lengths) -> list[bytes]:
+        """Streams of one lane, one for each row of `lengths` [streams, segments]; values and rows of all in a row."""
+        values, index = np.require(values, np.int32, ["C", "A"]), np.require(index, np.uint16, ["C", "A"])
+        ends = np.empty(len(lengths), np.uint32)
+        lengths = np.require(lengths, np.uint32, ["C"])
+        data = _kernel.values_encode_each(values, index, lengths, self.tables.rows, self.bits, ends)
+        return [data[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
 
 
 class Decoder:
@@ -96,12 +127,44 @@ class Decoder:
         rans.check_end(states, 2 * read, len(self.data))
 
 
+class EachDecoder:
+    """Takes segments of many streams of one lane at once, in order, each as a whole, by the kernel.
+
+    The streams have to `open`. What is taken of one means nothing unless `sound` says that it was one.
+    """
+
+    def __init__(self, streams: Sequence[bytes], rows: Rows) -> None:
+        self.data, self.rows = b"".join(streams), rows
+        self.ends = np.cumsum([len(stream) for stream in streams], dtype=np.uint32)
+        self.state = np.full((len(streams), rans.LANES + 2), rans.LOW, np.uint32)  # as of four lanes: the first counts
+        self.state[:, 0] = [int.from_bytes(stream[: rans.STATE], "big") for stream in streams]
+        self.state[:, rans.LANES :] = 0, rans.STATE // 2
+        self.legal = np.ones(len(streams), np.uint8)
+
+    def take(self, index: Index, lengths: Lengths) -> Values:
+        """The next values, `lengths` [streams] of each stream, each under the row of that index, all in a row."""
+        values = np.zeros(len(index), np.int32)
+        index, lengths = np.require(index, np.uint16, ["C", "A"]), np.require(lengths, np.uint32, ["C"])
+        rows = self.rows
+        _kernel.values_take_each(
+            self.state, self.data, self.ends, index, lengths, rows.tables.rows, rows.bits, values, self.legal
+        )
+        return values
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Of each stream [streams], whether every word was used and its lane is back where its encoder began."""
+        read = 2 * self.state[:, -1].astype(np.int64)
+        whole = read == np.diff(self.ends.astype(np.int64), prepend=0)
+        sound: NDArray[np.bool_] = whole & (self.state[:, 0] == rans.LOW) & (self.legal != 0)
+        return sound
+
+
 # ---- Reference -------------------------------------------------------------------------------------------------
 
 
-def encode_reference(rows: Rows, segments: Sequence[Segment]) -> bytes:
+def encode_reference(rows: Rows, segments: Iterable[Segment], lanes: int = rans.LANES) -> bytes:
     """What `Rows.encode` gives."""
-    encoder = rans.Encoder(rows.tables)
+    encoder = rans.Encoder(rows.tables, lanes)
     for segment in segments:
         for run in runs(len(segment.values)):
             values, index = segment.values[run], segment.index[run]
@@ -149,8 +212,8 @@ def put_rest(encoder: rans.Encoder, values: Values, bits: NDArray[np.uint8]) -> 
 class ReferenceDecoder:
     """What `Decoder` does."""
 
-    def __init__(self, data: bytes, rows: Rows) -> None:
-        self.decoder, self.rows = rans.Decoder(data, rows.tables), rows
+    def __init__(self, data: bytes, rows: Rows, lanes: int = rans.LANES) -> None:
+        self.decoder, self.rows = rans.Decoder(data, rows.tables, lanes), rows
 
     def take(self, index: Index) -> Values:
         """The next values [n], each under the row of that index [n]. Raises BitstreamError."""
@@ -187,3 +250,44 @@ class ReferenceDecoder:
     def end(self) -> None:
         """Raise BitstreamError unless every word was used and every lane is back where its encoder began."""
         self.decoder.end()
+
+
+def encode_each_reference(rows: Rows, values: Values, index: Index, lengths: Lengths) -> list[bytes]:
+    """What `Rows.encode_each` gives."""
+    streams, at = [], 0
+    for of_stream in lengths.tolist():
+        ends = list(accumulate(of_stream, initial=at))
+        segments = [Segment(values[begin:end], index[begin:end]) for begin, end in pairwise(ends)]
+        streams.append(encode_reference(rows, segments, lanes=1))
+        at = ends[-1]
+    return streams
+
+
+class EachReference:
+    """What `EachDecoder` does."""
+
+    def __init__(self, streams: Sequence[bytes], rows: Rows) -> None:
+        self.decoders: list[ReferenceDecoder | None] = [ReferenceDecoder(stream, rows, 1) for stream in streams]
+
+    def take(self, index: Index, lengths: Lengths) -> Values:
+        """The next values."""
+        values = np.zeros(len(index), np.int32)
+        for number, (begin, end) in enumerate(pairwise(accumulate(lengths.tolist(), initial=0))):
+            if decoder := self.decoders[number]:
+                try:
+                    values[begin:end] = decoder.take(index[begin:end])
+                except BitstreamError:
+                    self.decoders[number] = None
+        return values
+
+    def sound(self) -> NDArray[np.bool_]:
+        """Of each stream, whether it was one."""
+        return np.array([decoder is not None and _ended(decoder) for decoder in self.decoders])
+
+
+def _ended(decoder: ReferenceDecoder) -> bool:
+    try:
+        decoder.end()
+    except BitstreamError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from common import geometry
 from common.bundle import Bundle
 from common.codec import Features
 from common.errors import BundleError
-from common.network.session import open_session
+from common.network.session import shared_session
 from common.types import Detection
 
 FILE = "back.onnx"
@@ -28,7 +28,7 @@ class Back:
     def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
         self._bundle = bundle
         self._threshold = max(bundle.manifest.detector.score_threshold, min_score)
-        self._session = open_session(bundle.file(FILE), 1)
+        self._session = shared_session(bundle, FILE, 1)
         self._pool = ThreadPoolExecutor(threads, "back") if threads > 1 else None
         self._threads = threads
         self._tensors = bundle.manifest.cut.names

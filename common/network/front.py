@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from common.bundle import Bundle
 from common.codec import Features
 from common.errors import BundleError
-from common.network.session import open_session
+from common.network.session import shared_session
 
 FILE = "front.onnx"
 INPUT = "image"
@@ -17,7 +17,7 @@ class Front:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._tensors = bundle.manifest.cut.names
-        self._session = open_session(bundle.file(FILE), threads)
+        self._session = shared_session(bundle, FILE, threads)
         names = {o.name for o in self._session.get_outputs()}, {i.name for i in self._session.get_inputs()}
         if not names[0].issuperset(self._tensors) or INPUT not in names[1]:
             raise BundleError(f"{FILE} takes {names[1]} and gives {names[0]}, not {INPUT!r} and {self._tensors}")

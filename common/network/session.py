@@ -1,10 +1,29 @@
 """An ONNX file in ONNX Runtime, on the CPU."""
 
+import threading
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import onnxruntime as ort
 
+from common.bundle import Bundle
 from common.errors import BundleError
+
+_shared: "WeakValueDictionary[tuple[str, int], ort.InferenceSession]" = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+def shared_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
+    """A file of a bundle, loaded once for all bundles that have the same, as long as any of them is in use: bundles
+    that code one detector in different ways share its halves. Raises BundleError if ONNX Runtime does not take it.
+    """
+    path = bundle.file(name)
+    key = bundle.manifest.files[name].sha256, threads
+    with _sharing:
+        session = _shared.get(key)
+        if session is None:
+            session = _shared[key] = open_session(path, threads)
+        return session
 
 
 def open_session(path: Path, threads: int, *, sizes_vary: bool = False) -> ort.InferenceSession:

@@ -68,5 +68,8 @@ def _weighed(values: NDArray[np.int64], axis: Axis, along: int) -> NDArray[np.in
 def _between(values: NDArray[np.float32], axis: Axis, along: int) -> NDArray[np.float32]:
     part = (axis.part / FINE).astype(np.float32)
     part = part[:, None] if along == 1 else part
-    low = values.take(axis.low, along)
-    return low + (values.take(axis.high, along) - low) * part
+    low, between = values.take(axis.low, along), values.take(axis.high, along)
+    between -= low  # and in place from here: a large picture has many cells
+    between *= part
+    between += low
+    return between

@@ -1,6 +1,7 @@
 """The networks of a bundle's learned layers: opened when first needed, since neither side needs them all."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,26 @@ class Networks:
 
     def run_all(self, name: str, results: tuple[str, ...], **tensors: NDArray[Any]) -> list[Features]:
         """Several outputs of `name`."""
+        return self._run(name, results, tensors, None)
+
+    def run_last(self, name: str, results: tuple[str, ...], **tensors: NDArray[Any]) -> list[Features]:
+        """The same. The memory that it worked in is given back, not kept for the next run."""
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return self._run(name, results, tensors, options)
+
+    def _run(
+        self,
+        name: str,
+        results: tuple[str, ...],
+        tensors: Mapping[str, NDArray[Any]],
+        options: ort.RunOptions | None,
+    ) -> list[Features]:
         session = self._session(name)
         taken = {i.name for i in session.get_inputs()}
         fed = {key: np.ascontiguousarray(tensor, np.float32) for key, tensor in tensors.items() if key in taken}
         try:
-            outputs: list[Features] = session.run(list(results), fed)
+            outputs: list[Features] = session.run(list(results), fed, options)
         except Exception as e:  # ONNX Runtime's errors have no common class; our tensors are of the sizes we agreed on
             raise BundleError(f"{name} of {self._bundle!r} does not fit: {e}") from e
         return outputs

@@ -7,6 +7,9 @@ the whole grid would have given. At the grid's own edge there is no halo: there 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 class Tile(NamedTuple):
     """Indexes of [C, rows, columns]: what to compute, what to keep of that, and where it belongs in the grid."""
@@ -25,6 +28,25 @@ def tiles(rows: int, columns: int, size: int, halo: int) -> Iterator[Tile]:
         for left, right in spans(columns, size):
             down, across = _axis(top, bottom, rows, halo), _axis(left, right, columns, halo)
             yield Tile(*zip(down, across, strict=True))
+
+
+def tiles_over(needed: NDArray[np.bool_], size: int, halo: int) -> Iterator[Tile]:
+    """Such tiles of a grid [rows, columns] whose cores have in them all cells that are needed, and few others."""
+    top, left, bottom, right = _bounds(needed)
+    for above, below in spans(bottom - top, size):
+        for before, after in spans(right - left, size):
+            part = needed[top + above : top + below, left + before : left + after]
+            first, start, last, end = _bounds(part)
+            if last > first:
+                down = _axis(top + above + first, top + above + last, needed.shape[0], halo)
+                across = _axis(left + before + start, left + before + end, needed.shape[1], halo)
+                yield Tile(*zip(down, across, strict=True))
+
+
+def _bounds(needed: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of what is needed, ends exclusive; four zeros where nothing is."""
+    rows, columns = (np.flatnonzero(needed.any(axis)) for axis in (1, 0))
+    return (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1) if rows.size else (0, 0, 0, 0)
 
 
 def spans(cells: int, size: int) -> Iterator[tuple[int, int]]:

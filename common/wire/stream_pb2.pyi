@@ -15,6 +15,7 @@ class NackReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NACK_REASON_EXPIRED: _ClassVar[NackReason]
     NACK_REASON_INVALID: _ClassVar[NackReason]
     NACK_REASON_FAILED: _ClassVar[NackReason]
+    NACK_REASON_MISSING_REFERENCE: _ClassVar[NackReason]
 
 class LayerStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,7 @@ NACK_REASON_UNKNOWN_BUNDLE: NackReason
 NACK_REASON_EXPIRED: NackReason
 NACK_REASON_INVALID: NackReason
 NACK_REASON_FAILED: NackReason
+NACK_REASON_MISSING_REFERENCE: NackReason
 LAYER_STATUS_UNSPECIFIED: LayerStatus
 LAYER_STATUS_OK: LayerStatus
 LAYER_STATUS_GONE: LayerStatus
@@ -76,17 +78,19 @@ class Hello(_message.Message):
     def __init__(self, edge_id: _Optional[str] = ..., epoch: _Optional[str] = ..., software: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("bundle_digest", "window", "max_payload_bytes")
+    __slots__ = ("bundle_digest", "window", "max_payload_bytes", "references")
     BUNDLE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
     bundle_digest: str
     window: int
     max_payload_bytes: int
-    def __init__(self, bundle_digest: _Optional[str] = ..., window: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ...) -> None: ...
+    references: bytes
+    def __init__(self, bundle_digest: _Optional[str] = ..., window: _Optional[int] = ..., max_payload_bytes: _Optional[int] = ..., references: _Optional[bytes] = ...) -> None: ...
 
 class Packet(_message.Message):
-    __slots__ = ("seq", "frame_id", "camera", "captured_unix_us", "accepted_unix_us", "sent_unix_us", "max_age_ms", "payload", "source_bytes", "edge_ms", "want_result")
+    __slots__ = ("seq", "frame_id", "camera", "captured_unix_us", "accepted_unix_us", "sent_unix_us", "max_age_ms", "payload", "source_bytes", "edge_ms", "want_result", "anew")
     class EdgeMsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +109,7 @@ class Packet(_message.Message):
     SOURCE_BYTES_FIELD_NUMBER: _ClassVar[int]
     EDGE_MS_FIELD_NUMBER: _ClassVar[int]
     WANT_RESULT_FIELD_NUMBER: _ClassVar[int]
+    ANEW_FIELD_NUMBER: _ClassVar[int]
     seq: int
     frame_id: str
     camera: str
@@ -116,7 +121,8 @@ class Packet(_message.Message):
     source_bytes: int
     edge_ms: _containers.ScalarMap[str, float]
     want_result: bool
-    def __init__(self, seq: _Optional[int] = ..., frame_id: _Optional[str] = ..., camera: _Optional[str] = ..., captured_unix_us: _Optional[int] = ..., accepted_unix_us: _Optional[int] = ..., sent_unix_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., payload: _Optional[bytes] = ..., source_bytes: _Optional[int] = ..., edge_ms: _Optional[_Mapping[str, float]] = ..., want_result: bool = ...) -> None: ...
+    anew: bool
+    def __init__(self, seq: _Optional[int] = ..., frame_id: _Optional[str] = ..., camera: _Optional[str] = ..., captured_unix_us: _Optional[int] = ..., accepted_unix_us: _Optional[int] = ..., sent_unix_us: _Optional[int] = ..., max_age_ms: _Optional[int] = ..., payload: _Optional[bytes] = ..., source_bytes: _Optional[int] = ..., edge_ms: _Optional[_Mapping[str, float]] = ..., want_result: bool = ..., anew: bool = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("seq", "duplicate", "detections", "held_ms")
@@ -147,18 +153,34 @@ class Credit(_message.Message):
     def __init__(self, window: _Optional[int] = ...) -> None: ...
 
 class LayerRequest(_message.Message):
-    __slots__ = ("request_id", "frame_id", "layer", "with_base", "quality")
+    __slots__ = ("request_id", "frame_id", "layer", "with_base", "quality", "regions", "below")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     LAYER_FIELD_NUMBER: _ClassVar[int]
     WITH_BASE_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
+    REGIONS_FIELD_NUMBER: _ClassVar[int]
+    BELOW_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     frame_id: str
     layer: str
     with_base: bool
     quality: int
-    def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., layer: _Optional[str] = ..., with_base: bool = ..., quality: _Optional[int] = ...) -> None: ...
+    regions: _containers.RepeatedCompositeFieldContainer[Region]
+    below: int
+    def __init__(self, request_id: _Optional[str] = ..., frame_id: _Optional[str] = ..., layer: _Optional[str] = ..., with_base: bool = ..., quality: _Optional[int] = ..., regions: _Optional[_Iterable[_Union[Region, _Mapping]]] = ..., below: _Optional[int] = ...) -> None: ...
+
+class Region(_message.Message):
+    __slots__ = ("x", "y", "width", "height")
+    X_FIELD_NUMBER: _ClassVar[int]
+    Y_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    x: int
+    y: int
+    width: int
+    height: int
+    def __init__(self, x: _Optional[int] = ..., y: _Optional[int] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
 
 class LayerReply(_message.Message):
     __slots__ = ("request_id", "status", "content_type", "payload", "detail")
@@ -197,8 +219,10 @@ class Detection(_message.Message):
     def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ..., x1: _Optional[float] = ..., y1: _Optional[float] = ..., x2: _Optional[float] = ..., y2: _Optional[float] = ...) -> None: ...
 
 class GetCurrentBundleRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetCurrentBundleResponse(_message.Message):
     __slots__ = ("digest", "manifest")
@@ -207,6 +231,26 @@ class GetCurrentBundleResponse(_message.Message):
     digest: str
     manifest: bytes
     def __init__(self, digest: _Optional[str] = ..., manifest: _Optional[bytes] = ...) -> None: ...
+
+class ListBundlesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListBundlesResponse(_message.Message):
+    __slots__ = ("bundles",)
+    BUNDLES_FIELD_NUMBER: _ClassVar[int]
+    bundles: _containers.RepeatedCompositeFieldContainer[BundleName]
+    def __init__(self, bundles: _Optional[_Iterable[_Union[BundleName, _Mapping]]] = ...) -> None: ...
+
+class BundleName(_message.Message):
+    __slots__ = ("name", "version", "digest")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    digest: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class FetchFileRequest(_message.Message):
     __slots__ = ("digest", "name")

@@ -118,6 +118,11 @@ class BundleServiceStub(object):
                 request_serializer=common_dot_wire_dot_stream__pb2.GetCurrentBundleRequest.SerializeToString,
                 response_deserializer=common_dot_wire_dot_stream__pb2.GetCurrentBundleResponse.FromString,
                 _registered_method=True)
+        self.ListBundles = channel.unary_unary(
+                '/midstream.v1.BundleService/ListBundles',
+                request_serializer=common_dot_wire_dot_stream__pb2.ListBundlesRequest.SerializeToString,
+                response_deserializer=common_dot_wire_dot_stream__pb2.ListBundlesResponse.FromString,
+                _registered_method=True)
         self.FetchFile = channel.unary_stream(
                 '/midstream.v1.BundleService/FetchFile',
                 request_serializer=common_dot_wire_dot_stream__pb2.FetchFileRequest.SerializeToString,
@@ -130,7 +135,14 @@ class BundleServiceServicer(object):
     """
 
     def GetCurrentBundle(self, request, context):
-        """The bundle new frames should be coded with.
+        """The bundle new frames should be coded with, or the one with a name. NOT_FOUND, with the names there are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBundles(self, request, context):
+        """What the cloud can decode.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,6 +162,11 @@ def add_BundleServiceServicer_to_server(servicer, server):
                     servicer.GetCurrentBundle,
                     request_deserializer=common_dot_wire_dot_stream__pb2.GetCurrentBundleRequest.FromString,
                     response_serializer=common_dot_wire_dot_stream__pb2.GetCurrentBundleResponse.SerializeToString,
+            ),
+            'ListBundles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBundles,
+                    request_deserializer=common_dot_wire_dot_stream__pb2.ListBundlesRequest.FromString,
+                    response_serializer=common_dot_wire_dot_stream__pb2.ListBundlesResponse.SerializeToString,
             ),
             'FetchFile': grpc.unary_stream_rpc_method_handler(
                     servicer.FetchFile,
@@ -185,6 +202,33 @@ class BundleService(object):
             '/midstream.v1.BundleService/GetCurrentBundle',
             common_dot_wire_dot_stream__pb2.GetCurrentBundleRequest.SerializeToString,
             common_dot_wire_dot_stream__pb2.GetCurrentBundleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBundles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/midstream.v1.BundleService/ListBundles',
+            common_dot_wire_dot_stream__pb2.ListBundlesRequest.SerializeToString,
+            common_dot_wire_dot_stream__pb2.ListBundlesResponse.FromString,
             options,
             channel_credentials,
             insecure,

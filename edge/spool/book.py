@@ -31,6 +31,8 @@ _SWEEP = 500
 """Rows one housekeeping transaction touches at most: a camera waits for it."""
 _VACUUM_PAGES = 256
 """Pages one housekeeping transaction gives back to the disk at most."""
+_QUALITIES = 2
+"""Of each enhancement of a frame that are kept."""
 _LIVED_NOTED_US = 60_000_000
 """How often the running time is written down when no frame does it: what a crash may take from it."""
 
@@ -147,9 +149,10 @@ class Book:
         self.last_seq = seq = cursor.lastrowid or 0
         if place:
             self._db.execute(
-                "INSERT INTO pictures VALUES(?, ?, ?, ?, ?, ?, ?)",
-                (seq, place.segment, place.offset, place.bytes, place.crc, frame.content_type, len(frame.container)),
-            )
+                "INSERT INTO pictures VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+                (seq, place.segment, place.offset, place.bytes, place.crc, frame.content_type, len(frame.container),
+                 frame.bundle),
+            )  # fmt: skip
             self.pictures += 1
         self.queued += 1
         self.queued_bytes += len(frame.payload)
@@ -180,26 +183,28 @@ class Book:
         except OSError as e:  # the frame is what was promised, the picture is not
             return None, f"never kept: {e.strerror or e}"
 
-    def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> None:
-        """Keep an enhancement as long as the picture it was coded of, if that is still there and the ring takes it.
+    def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> bool:
+        """Keep an enhancement as long as the picture it was coded of, if that is still there and the ring takes it;
+        whether it does.
 
-        One of a kind, the first: whoever asks for one quality after the other must not fill the ring with them.
+        Two qualities of a kind, the first: whoever asks for one after the other must not fill the ring with them.
         """
         sql = "SELECT seq, accepted_us FROM pictures JOIN frames USING (seq) WHERE frame_id = ?"
         if (found := self._db.execute(sql, (frame_id,)).fetchone()) is None:
-            return
-        other = "SELECT 1 FROM layers WHERE seq = ? AND kind = ? AND quality != ?"
-        taken = self._db.execute(other, (found[0], kind, quality)).fetchone() is not None
-        if taken or not 0 < len(payload) <= self.ring.segment_bytes:
-            return
+            return False
+        others = "SELECT count(*) FROM layers WHERE seq = ? AND kind = ? AND quality != ?"
+        (taken,) = self._db.execute(others, (found[0], kind, quality)).fetchone()
+        if taken >= _QUALITIES or not 0 < len(payload) <= self.ring.segment_bytes:
+            return False
         try:
             place = self.ring.append(payload, found[1])
         except OSError:  # it can be coded again
-            return
+            return False
         self._db.execute(
             "INSERT OR REPLACE INTO layers VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
             (found[0], kind, quality, place.segment, place.offset, place.bytes, place.crc, now_us()),
         )
+        return True
 
     def left_out(self, seq: int, why: str) -> None:
         """Note why a frame goes without the enhancement it was promised with."""

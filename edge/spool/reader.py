@@ -86,6 +86,10 @@ class Reader:
         )
         return [frame_id for (frame_id,) in rows]
 
+    def bundles(self) -> set[bytes]:
+        """What the containers of the kept pictures were coded with; empty bytes stand for any bundle."""
+        return {bundle for (bundle,) in self._db.execute("SELECT DISTINCT bundle FROM pictures WHERE coded > 0")}
+
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()

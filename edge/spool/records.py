@@ -51,6 +51,8 @@ class Frame:
     """What is kept beside the picture to code enhancements by; empty if the frame's codec has none."""
     pixels: str = ""
     """What became of the enhancement that was asked for with the frame; empty if none was."""
+    bundle: bytes = b""
+    """What `container` cannot be used without: the first bytes of a digest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 frames   the ledger: every accepted frame and its one state, `queued` until it is done, expired, dropped or failed;
          `payload` holds the coded frame as long as it is queued
-pictures where in the ring a frame's picture lies; the last `coded` bytes there are its container
+pictures where in the ring a frame's picture lies; the last `coded` bytes there are its container, coded with `bundle`
 layers   where in the ring an enhancement lies that was coded later, of a frame whose picture is there too
 tally    how many frames ended how since the spool was made
 """
@@ -10,7 +10,7 @@ tally    how many frames ended how since the spool was made
 import sqlite3
 from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 PAGE = 4096
 _LAYERS = """
 CREATE TABLE layers(
@@ -34,7 +34,7 @@ CREATE INDEX frames_expiring ON frames(captured_us + max_age_ms * 1000) WHERE st
 CREATE TABLE pictures(
   seq INTEGER PRIMARY KEY REFERENCES frames(seq) ON DELETE CASCADE, segment INTEGER NOT NULL,
   offset INTEGER NOT NULL, bytes INTEGER NOT NULL, crc INTEGER NOT NULL, content_type TEXT NOT NULL,
-  coded INTEGER NOT NULL DEFAULT 0);
+  coded INTEGER NOT NULL DEFAULT 0, bundle BLOB NOT NULL DEFAULT x'');
 CREATE INDEX pictures_segment ON pictures(segment);
 CREATE TABLE tally(state TEXT, reason TEXT, frames INTEGER NOT NULL, PRIMARY KEY(state, reason)) WITHOUT ROWID;
 {_LAYERS}"""
@@ -44,6 +44,8 @@ _STEPS = {
     # Format 2 kept pictures without their containers: of those frames there are no enhancements.
     2: "ALTER TABLE frames ADD COLUMN pixels TEXT NOT NULL DEFAULT '';"
     f"ALTER TABLE pictures ADD COLUMN coded INTEGER NOT NULL DEFAULT 0;{_LAYERS}",
+    # Format 3 did not say what containers were coded with: that may be any bundle.
+    3: "ALTER TABLE pictures ADD COLUMN bundle BLOB NOT NULL DEFAULT x'';",
 }
 """From each older format to the next."""
 

@@ -113,9 +113,9 @@ class Spool:
         """What is kept beside the picture of a frame to code enhancements by, without the picture, which is large."""
         return await self._read(partial(self._reader.container, frame_id))
 
-    def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> "asyncio.Future[None]":
-        """Keep an enhancement as long as the picture it was coded of; the future is done when `layers` finds it."""
-        future: asyncio.Future[None] = self._loop.create_future()
+    def keep_layer(self, frame_id: str, kind: int, quality: int, payload: bytes) -> "asyncio.Future[bool]":
+        """Keep an enhancement as long as the picture it was coded of: whether `layers` finds it from now on."""
+        future: asyncio.Future[bool] = self._loop.create_future()
         self._jobs.put(_Job(lambda book: book.keep_layer(frame_id, kind, quality, payload), future))
         return future
 
@@ -126,6 +126,10 @@ class Spool:
     async def unlayered(self, newest: int) -> list[str]:
         """Of the newest pictures, so many, those of which an enhancement can be coded and none was."""
         return await self._read(partial(self._reader.unlayered, newest))
+
+    async def bundles(self) -> set[bytes]:
+        """The first bytes of the bundles' digests that kept pictures need; empty bytes stand for any bundle."""
+        return await self._read(self._reader.bundles)
 
     async def settle(self) -> None:
         """Wait until everything asked for so far is on disk."""

@@ -81,8 +81,8 @@ def test_what_the_tiny_layers_cost(tmp_path):
     assert frame["front half"] == 1e-6 and frame["mask head"] == nets.FEATURES * nets.CLASSES * 1600 / 1e6
     assert {"base analysis", "base feature transform", "mask analysis", "preview"} < set(frame)
     lines = dict(costs.costs_rows(found))
-    assert "kMAC a pixel: analysis" in lines["multiply-adds of the picture layer"]
-    assert "MMAC a frame: front half" in lines["multiply-adds of what is below it"]
+    assert "kMAC a pixel: analysis" in lines["multiply-adds of the picture layers"]
+    assert "MMAC a frame: front half" in lines["multiply-adds of what is below them"]
 
 
 def test_a_picture_in_parts_of_cells_costs_whole_ones(tmp_path):

@@ -79,19 +79,19 @@ def test_a_bundle_without_picture_layers_is_refused(tmp_path):
     assert list(own([masks])) == ["tiny-latent/preview"]
     with pytest.raises(MidstreamError, match="cannot give whole pictures"):
         Layered(masks).all(tiny.picture(64, 64))
-    with pytest.raises(MidstreamError, match="has no layer 'full'"):
+    with pytest.raises(MidstreamError, match="has no layer 'full' or 'clean'"):
         run.check_whole([masks])
 
 
 def test_watching_finds_every_stage_and_leaves_no_trace(two):
-    before = Networks.run_all, LatentCoder.encode, LatentCoder.decode
+    before = Networks.run_all, LatentCoder.payload, LatentCoder.decode
     ours, picture = Layered(two), tiny.picture(160, 120)
     spent = timing.stages(lambda: ours.all(picture))
     assert set(spent) == {"analysis", "entropy coding", "feature transform", "rest", "total"}
     assert all(ms > 0 for ms in spent.values())
     with pytest.raises(ZeroDivisionError):
         timing.stages(lambda: 1 / 0)
-    assert (Networks.run_all, LatentCoder.encode, LatentCoder.decode) == before
+    assert (Networks.run_all, LatentCoder.payload, LatentCoder.decode) == before
 
 
 def test_stages_are_told_by_the_files_names():

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cloud.offers import codec_id
 from common.bundle import Bundle
 from common.codec import Container, Layer, pack
-from common.scalable import LatentFeatures
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running
 from tests.cloud.speaker import Edge, packet
@@ -30,7 +30,7 @@ def sealed(held: Bundle, frame: Coded, layers: Sequence[Layer], **fields: Any) -
     width, height = frame.size
     values = {
         "bundle": held.prefix,
-        "codec": LatentFeatures.id,
+        "codec": codec_id(held),
         "quality": 320,
         "width": width,
         "height": height,

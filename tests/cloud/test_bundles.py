@@ -1,5 +1,6 @@
 """Bundles: verified when loaded, served byte for byte, over gRPC and over HTTP."""
 
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -22,6 +23,7 @@ from common.wire.stream_pb2_grpc import BundleServiceStub
 from tests.cloud import tiny
 from tests.cloud.conftest import Running, Start
 from tests.cloud.speaker import packet
+from tests.edge.peer import until
 from tests.scalable import tiny as scalable
 
 
@@ -101,6 +103,46 @@ def test_which_bundle_is_current(copy: Path, bundle: Bundle) -> None:
                 Registry.load(copy, wanted)
 
 
+def test_a_name_stands_for_the_current_then_the_chosen_then_the_newest(
+    copy: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    packaged = tmp_path / "packaged"
+    tiny.write(packaged, version="99")
+    other = tiny.write(packaged, name="other")
+    older, newer = (tiny.write(copy, name="third", version=version) for version in ("1.9", "1.10"))
+    registry = Registry.load(copy, "tiny", packaged)
+    found = {name: named.digest for name, named in registry.by_name.items()}
+    assert found == {"tiny": bundle.digest, "other": other.digest, "third": newer.digest}
+    assert Registry.load(copy, older.digest, packaged).by_name["third"].digest == older.digest
+    again = tiny.write(copy, name="third", version="1.10", modes=True)
+    os.utime(again.path / MANIFEST, (2e9, 2e9))
+    assert Registry.load(copy, "tiny").by_name["third"].digest == again.digest
+
+
+async def test_bundles_are_listed_and_given_by_name(start: Start, bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(bundle.path, tmp_path / "b" / bundle.digest)
+    other = tiny.write(tmp_path / "b", name="other", version="7")
+    async with (
+        start(bundles_dir=tmp_path / "b", bundle="tiny") as cloud,
+        grpc.aio.insecure_channel(f"127.0.0.1:{cloud.parts.grpc_port}") as channel,
+    ):
+        stub = BundleServiceStub(channel)
+        listed = {b.name: b for b in (await stub.ListBundles(wire.ListBundlesRequest())).bundles}
+        assert listed["tiny"].digest == bundle.digest
+        assert (listed["other"].digest, listed["other"].version) == (other.digest, "7")
+        assert {b["digest"] for b in (await cloud.json("/v1/bundles"))["bundles"]} >= {
+            b.digest for b in listed.values()
+        }
+        assert list(cloud.parts.engine._detectors) == [bundle.digest]
+        answer = await stub.GetCurrentBundle(wire.GetCurrentBundleRequest(name="other"))
+        assert answer.digest == digest_of(answer.manifest) == other.digest
+        await until(lambda: other.digest in cloud.parts.engine._detectors)  # before its first frame is here
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.GetCurrentBundle(wire.GetCurrentBundleRequest(name="no\nwhere" * 50))
+        assert error.value.code() is grpc.StatusCode.NOT_FOUND
+        assert "there are" in (error.value.details() or "") and "other" in (error.value.details() or "")
+
+
 def test_no_bundle_at_all(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle in"):
         Registry.load(tmp_path)
@@ -175,7 +217,7 @@ def test_layers_need_latents_and_the_mask_lies_below_the_picture(tmp_path: Path)
     upside_down = [full | {"kind": 1}, mask | {"kind": 2}]
     for changes, word in [
         ({"codec": {"name": "lightweight"}}, "latent"),
-        ({"layers": upside_down}, "below that of full"),
+        ({"layers": upside_down}, "rising"),
     ]:
         with pytest.raises(BundleError, match=word):
             bundles.parse_manifest(tomli_w.dumps(manifest | changes).encode())

@@ -15,6 +15,7 @@ from cloud import encoded
 from cloud.frame import Original, Pixels
 from cloud.layers import Asked, Layers
 from cloud.links import Link, Links
+from cloud.opened import Opened
 from cloud.replies import Refusal, Wish
 from cloud.synthesis import Synthesis
 from common.errors import BitstreamError
@@ -190,9 +191,9 @@ class Shelf:
         self.open = asyncio.Event()
         self.came: list[str] = []
 
-    async def keep(self, frame: str, came: Pixels) -> None:
+    async def keep(self, wish: Wish, came: Pixels) -> None:
         assert came == Original("image/jpeg", JPEG)
-        self.came.append(frame)
+        self.came.append(wish.frame)
         await self.open.wait()
 
 
@@ -276,7 +277,7 @@ async def test_a_refusal_holds_for_the_quality_that_was_asked_for() -> None:
 
 
 async def test_pictures_are_made_in_a_thread_that_stands_back() -> None:
-    synthesis = Synthesis(1)
+    synthesis = Synthesis(Opened(1))
     entered, leave = threading.Event(), threading.Event()
 
     def make() -> bytes:

@@ -43,7 +43,7 @@ async def outcomes(cloud: Running, rule: str) -> dict[str, float]:
 
 async def test_rules_are_made_replaced_and_taken_back(start: Start) -> None:
     async with start() as cloud:
-        assert await put(cloud, "people", label="person") == 201
+        assert await put(cloud, "people", label="person", roi="label") == 201
         assert await put(cloud, "people", label="person", camera="door", min_score=0.4, layer="original") == 200
         assert await put(cloud, "all") == 201
     async with start() as cloud:  # they outlive a restart
@@ -56,6 +56,7 @@ async def test_rules_are_made_replaced_and_taken_back(start: Start) -> None:
             "layer": "full",
             "quality": None,
             "max_per_minute": 10,
+            "roi": None,
         }
         assert (second["camera"], second["min_score"], second["layer"]) == ("door", 0.4, "original")
         codes = [(await cloud.http.delete("/v1/rules/all")).status_code for _ in range(2)]
@@ -76,6 +77,8 @@ async def test_rules_are_made_replaced_and_taken_back(start: Start) -> None:
         {"label": "a\0b"},
         {"camera": "no such camera"},
         {"lable": "person"},
+        {"roi": "0,0,10,10"},
+        {"roi": True},
     ],
 )
 async def test_what_is_no_rule_is_refused(cloud: Running, body: dict[str, Any]) -> None:

@@ -279,7 +279,7 @@ async def test_enhancements_go_before_what_they_build_on(scalable: Bundle, datab
     while await store.delete_older_layers(later, limit=1):
         seen.add(tuple(layer.kind for layer in await store.layers(old, [0, 1, 2])))
     assert seen <= {(0, 1, 2), (0, 1), (0,), ()} and {(0, 1), (0,), ()} <= seen
-    assert not await store.keep(old, Coded((Layer(1, b"what it builds on is gone"),)))
+    assert not await store.keep(old, Coded((Layer(1, b"what it builds on is gone"),)), (0,))
     assert not await store.layers(old, [1])
     await store.close()
 

@@ -33,6 +33,7 @@ from common.codec.lightweight import HEADER as HEADER_BY_CLIP
 from common.codec.lightweight import TABLE_HEADER as HEADER_BY_TABLE
 from common.codec.lightweight_rans import calibrate
 from common.codec.quantise import Table
+from common.codec.tiled import TiledCoder
 from common.codec.transform import HEADER as HEADER_OF_TRANSFORM
 from common.errors import BitstreamError
 from tests.codec.latent_samples import coder, latent
@@ -75,6 +76,24 @@ class Latents:
         return [self.coder.decode(layers[0].payload, self.height, self.width, self.cells).fixed]
 
 
+class Tiles(Latents):
+    """The same in tiles; the bytes of one that is damaged are followed by those of others that are not."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__(height, width)
+        self.tiled = TiledCoder(self.coder)
+        self.grid = self.tiled.grid(height - 1, width - 2)
+
+    def encode(self, seed: int, quality: int) -> list[Layer]:
+        y, z = latent(np.random.default_rng(seed), self.coder, self.height, self.width)
+        return [Layer(Kind.BASE, self.tiled.encode(y, z, quality, self.grid, None))]
+
+    def decode(self, layers: Sequence[Layer]) -> list[NDArray[np.int32]]:
+        tiles = self.tiled.parse(layers[0].payload, self.grid)
+        assert tiles.pack() == layers[0].payload
+        return [self.tiled.decode(tiles, self.grid, None)[0]]
+
+
 def codecs(shape: tuple[int, ...], x: NDArray[np.float32]) -> list[Lightweight]:
     """By clips, by tables, and in context with tables counted on x."""
     clips = dict.fromkeys(LEVELS, (0.0, 4.0))
@@ -106,7 +125,8 @@ def corpus(rng: Random) -> list[tuple[Codec | Latents, Container]]:
         draw = np.random.default_rng(rng.getrandbits(32))
         layers = transform.encode([draw.laplace(size=shape).astype(np.float32) for shape in transform.shapes], n)
         frames.append((transform, Container(rng.randbytes(PREFIX_BYTES), transform.id, n, 640, 480, layers)))
-    for latents, n in [(each, n) for each in (Latents(4, 4), Latents(48, 80)) for n in Latents.qualities]:
+    learned = Latents(4, 4), Latents(48, 80), Tiles(4, 4), Tiles(24, 40)
+    for latents, n in [(each, n) for each in learned for n in Latents.qualities]:
         layers = latents.encode(rng.getrandbits(32), n)
         frames.append((latents, Container(rng.randbytes(PREFIX_BYTES), latents.id, n, 640, 480, layers)))
     return frames

@@ -84,8 +84,8 @@ def test_values_come_back_within_half_a_step_and_their_offset(c: Case) -> None:
     point = c.coder.point(c.quality)
     coarse = (c.coder.hyper, *(size >> c.coder.halvings for size in c.y.shape[1:]))
     z_cells = c.cells.halved(c.coder.halvings)
-    z = c.coder._quantise_hyper(c.z, z_cells, point)
-    known = c.coder._parameters(c.coder._hyper(z.values, z_cells, coarse, point), c.cells, point, c.context)
+    z = c.coder.quantise_hyper(z_cells.within(c.z), point)
+    known = c.coder._known(c.coder._told(z, coarse, c.cells, point, c.context), point)
     y, back = (c.cells.within(part).reshape(known.mean.shape) for part in (c.y, fixed / 256))
     offset = np.abs(c.coder.model.offset[point.level][known.index]) / 1024
     alive = ~c.coder.model.rows.silent[known.index] & (np.abs(y - known.mean / 256) < 2**20 * point.step / 65536)

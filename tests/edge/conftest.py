@@ -83,7 +83,7 @@ def start(tmp_path: Path, bundle: Bundle) -> Start:
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
                 if ready:
-                    await until(lambda: parts.intake.encoder)
+                    await until(lambda: parts.codecs.current)
                 yield Edge(parts, http)
 
     return started

@@ -37,6 +37,8 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
 
     folder: Path | None = None
     """The bundle to serve."""
+    more: list[Path] = field(default_factory=list)
+    """Those that go by their names beside it."""
     verdict: Verdict = ack
     window: int = 8
     max_payload: int = 1 << 20
@@ -48,6 +50,8 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
     files_served: int = 0
     spoil: Callable[[bytes], bytes] = bytes
     """Applied to every file served."""
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """Cleared, no file is served until it is set."""
     port: int = 0
     server: grpc.aio.Server | None = None
 
@@ -59,8 +63,16 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
     def bundle(self) -> Bundle | None:
         return bundles.load(self.folder, "edge") if self.folder else None
 
+    def folders(self) -> list[Path]:
+        return [*self.more, *([self.folder] if self.folder else [])]
+
+    def named(self) -> dict[str, Bundle]:
+        loaded = [bundles.load(folder, "edge") for folder in self.folders()]
+        return {bundle.manifest.name: bundle for bundle in loaded}
+
     async def start(self) -> "Peer":
         """Listen: on a free port the first time, on the same one afterwards."""
+        self.gate.set()
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
         rpc.add_IngestServiceServicer_to_server(self, self.server)
         rpc.add_BundleServiceServicer_to_server(self, self.server)
@@ -111,18 +123,28 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
     async def GetCurrentBundle(
         self, request: pb.GetCurrentBundleRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetCurrentBundleResponse:
-        bundle = self.bundle
+        bundle = self.named().get(request.name) if request.name else self.bundle
         if bundle is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no bundle")
+            there = ", ".join(sorted(self.named()))
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no bundle {request.name!r} here; there are {there}")
         manifest = (bundle.path / bundles.MANIFEST).read_bytes()
         return pb.GetCurrentBundleResponse(digest=bundle.digest, manifest=manifest)
+
+    async def ListBundles(
+        self, request: pb.ListBundlesRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListBundlesResponse:
+        named = self.named().items()
+        return pb.ListBundlesResponse(bundles=[pb.BundleName(name=name, digest=b.digest) for name, b in named])
 
     async def FetchFile(
         self, request: pb.FetchFileRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.FetchFileResponse]:
-        assert self.folder is not None
+        folders = [folder for folder in self.folders() if folder.name == request.digest]
+        if not folders:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such bundle")
+        await self.gate.wait()
         self.files_served += 1
-        content = self.spoil((self.folder / request.name).read_bytes())
+        content = self.spoil((folders[0] / request.name).read_bytes())
         for i in range(0, len(content), 1 << 16):
             yield pb.FetchFileResponse(chunk=content[i : i + (1 << 16)])
 

@@ -238,19 +238,19 @@ async def test_one_cameras_frames_stay_in_order_though_two_threads_code_them(sta
 
 async def test_a_bad_picture_between_two_does_not_change_their_order(start: Start) -> None:
     async with start(encode_workers=4) as edge:
-        encoder, slow = edge.parts.intake.encoder, threading.Event()
+        encoder, slow = edge.parts.codecs.current, threading.Event()
         assert encoder is not None
         pictures = [jpeg(seed=1), jpeg(seed=2)[:500], jpeg(seed=3)]
 
         class Held:
-            ways, bundle, curves = encoder.ways, encoder.bundle, encoder.curves
+            ways, bundle, curves, temporal = encoder.ways, encoder.bundle, encoder.curves, False
 
             def encode(self, data: bytes, point: Point, shadow: bool) -> Encoded:
                 if data == pictures[0]:
                     slow.wait(10)
                 return encoder.encode(data, point, shadow)
 
-        edge.parts.intake.encoder = Held()  # type: ignore[assignment]
+        edge.parts.codecs.current = Held()  # type: ignore[assignment]
         posts = []
         for picture in pictures:
             posts.append(asyncio.create_task(edge.post(picture)))
@@ -320,7 +320,7 @@ async def test_every_error_is_a_problem(start: Start) -> None:
 
 async def test_a_mistake_of_ours_is_a_500_that_tells_nothing(start: Start) -> None:
     async with start() as edge:
-        edge.parts.intake.encoder = object()  # type: ignore[assignment]
+        edge.parts.codecs.current = object()  # type: ignore[assignment]
         is_problem(await edge.post(jpeg()), 500, "log")
         assert edge.parts.intake.frames == 0
 

@@ -10,7 +10,8 @@ from common.bundle import Bundle
 from common.codec import unpack
 from common.errors import BundleError
 from common.types import Mode
-from edge import bundles as edge_bundles
+from edge import bundles as following
+from edge import fetch
 from edge.app import running
 from edge.encode import Encoder
 from edge.points import Point
@@ -53,7 +54,7 @@ async def test_no_cloud_and_no_cache_waits_and_says_so(start: Start, peer: Peer)
         for path in ("/v1/bundle", "/v1/operating-point"):
             assert (await edge.http.get(path)).status_code == 503
         await peer.start()
-        await until(lambda: edge.parts.intake.encoder)
+        await until(lambda: edge.parts.codecs.current)
         assert (await edge.post(jpeg())).status_code == 202
 
 
@@ -69,9 +70,9 @@ async def test_what_arrives_damaged_is_not_used(start: Start, peer: Peer, spoil:
     peer.spoil = spoil  # type: ignore[assignment]
     async with start(peer, ready=False) as edge:
         await until(lambda: says in edge.parts.bundles.trouble)
-        assert edge.parts.intake.encoder is None
+        assert edge.parts.codecs.current is None
         peer.spoil = bytes
-        await until(lambda: edge.parts.intake.encoder)
+        await until(lambda: edge.parts.codecs.current)
 
 
 async def test_a_damaged_cache_is_fetched_again(start: Start, peer: Peer, bundle: Bundle, tmp_path: Path) -> None:
@@ -93,14 +94,15 @@ async def test_a_damaged_cache_and_no_cloud_is_no_bundle(
     (tmp_path / "edge" / "bundles" / bundle.digest / "bundle.toml").write_text("format = 1")
     async with start(peer, ready=False) as edge:
         await until(lambda: "cannot be asked" in edge.parts.bundles.trouble)
-        assert edge.parts.intake.encoder is None
+        assert edge.parts.codecs.current is None
 
 
 async def test_a_new_bundle_takes_over_while_frames_flow(
-    start: Start, peer: Peer, bundle: Bundle, tmp_path: Path
+    start: Start, peer: Peer, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tiny.write(tmp_path / "other", seed=1)
     peer.verdict = silent
+    monkeypatch.setattr(following, "TIDY_S", 0.1)
     async with start(peer) as edge:
         assert (await edge.post(jpeg())).status_code == 202
         peer.folder = other.path
@@ -167,10 +169,10 @@ async def test_a_bundle_too_large_for_an_edge_is_not_fetched(
 ) -> None:
     from edge.link import open_channel
 
-    monkeypatch.setattr(edge_bundles, "MAX_BUNDLE_BYTES", 100)
+    monkeypatch.setattr(fetch, "MAX_BUNDLE_BYTES", 100)
     async with open_channel(peer.address) as channel:
         with pytest.raises(BundleError, match="more than 100"):
-            await edge_bundles.fetch(channel, edge_bundles.Cache(tmp_path))
+            await fetch.download(channel, fetch.Cache(tmp_path), await fetch.ask(channel))
     assert peer.files_served == 0
 
 

@@ -30,6 +30,12 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     return Encoder(tiny.write(tmp_path_factory.mktemp("b"), side="both"))
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """Of a bundle that allows no mode but split, and has one quality more."""
+    return Encoder(tiny.write(tmp_path_factory.mktemp("o"), name="other", levels=(2, 3, 4, 8)))
+
+
 @dataclass
 class World:
     """Cameras, an edge that decides, and a link of `rate(t)` bytes a second."""
@@ -41,12 +47,14 @@ class World:
     rtt: float = 0.03
     now: float = 0.0
     costs: dict[Mode, float] = field(default_factory=lambda: dict(COSTS))
+    others: dict[str, Encoder] = field(default_factory=dict)
+    """What cameras have that `encoder` does not code."""
     turns: list[tuple[float, str, Point]] = field(default_factory=list)
     queued: float = 0.0
 
     def __post_init__(self) -> None:
         self.points = OperatingPoints(self.choice, 10)
-        self.control = Control(self.points, Meter(Metrics("edge", "0"), 10), 1, 10)
+        self.control = Control(self.points, Meter(Metrics("edge", "0"), 10), 1, 10, self.coded_by)
         self.goodput = Goodput()
         self._rng = random.Random(1)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -62,8 +70,11 @@ class World:
             event()
         return self
 
+    def coded_by(self, camera: str) -> Encoder:
+        return self.others.get(camera, self.encoder)
+
     def point(self, camera: str) -> Point:
-        return self.points.of(camera, self.encoder.ways)
+        return self.points.of(camera, self.coded_by(camera).ways)
 
     def turned(self, since: float = 0.0) -> list[tuple[float, str, Point]]:
         return [turn for turn in self.turns if turn[0] > since]
@@ -73,12 +84,12 @@ class World:
         heapq.heappush(self._events, (when, self._count, event))
 
     def _frame(self, camera: str) -> None:
-        point = self.point(camera)
-        usual = self.encoder.curves[point.mode].bytes_mean(point.quality) or BYTES[point.mode]
+        point, encoder = self.point(camera), self.coded_by(camera)
+        usual = encoder.curves[point.mode].bytes_mean(point.quality) or BYTES[point.mode]
         size = round(usual * self._rng.uniform(0.8, 1.2))
         timing = {"decode_picture": 1.0, "front": self.costs[point.mode] - 1}
         coded = Encoded(bytes(size), 64, 64, point, "image/jpeg", size, 0, timing)
-        self.control.saw(camera, coded, self.encoder, self.now)
+        self.control.saw(camera, coded, encoder, self.now)
         self._send(size)
         self._at(self.now + self._rng.uniform(0.9, 1.1) / self.fps[camera], lambda: self._frame(camera))
 
@@ -96,7 +107,7 @@ class World:
 
     def _tick(self) -> None:
         before = {camera: self.point(camera) for camera in self.fps}
-        self.control.tick(self.encoder, Link(self.goodput.rate_at(self.now)), self.now)
+        self.control.tick(Link(self.goodput.rate_at(self.now)), self.now)
         self.turns += [(self.now, c, self.point(c)) for c in self.fps if self.point(c) != before[c]]
         self._at(self.now + 1, self._tick)
 
@@ -191,6 +202,39 @@ def test_auto_stays_at_the_edge_when_that_costs_no_more(encoder: Encoder) -> Non
     assert len(world.turns) <= 1
 
 
+def test_each_camera_goes_down_its_own_codecs_ladder(encoder: Encoder, other: Encoder) -> None:
+    """Together they need 12 kB/s at 4 and 8, 4 kB/s at the least."""
+    world = World(encoder, lambda t: 7_000, {"a": 10, "b": 10}, others={"b": other})
+    assert world.point("b").quality == 4 and other.ways[Mode.SPLIT].default_quality == 4
+    world.run(60)
+    assert world.point("a").quality in (2, 4) and world.point("b").quality in (2, 3, 4)
+    spent = sum(10 * (world.coded_by(c).curves[Mode.SPLIT].bytes_mean(world.point(c).quality) or 0) for c in "ab")
+    assert spent <= CARRIES * 7_000
+    assert world.queued < 2_000
+
+
+def test_a_camera_whose_codec_changes_begins_anew(encoder: Encoder, other: Encoder) -> None:
+    world = World(encoder, lambda t: 3_000, {"a": 10}).run(60)
+    assert world.point("a") == Point(Mode.SPLIT, 2)
+    assert set(world.control._costs) == {encoder.bundle.digest}
+    world.others["a"] = other
+    world.rate = lambda t: 1e6
+    world.run(61)
+    assert world.point("a") == Point(Mode.SPLIT, other.ways[Mode.SPLIT].default_quality)
+    assert world.control.traffic["a"].bundle == other.bundle.digest
+    world.run(70)
+    assert set(world.control._costs) == {encoder.bundle.digest, other.bundle.digest}
+
+
+def test_auto_decides_for_the_cameras_of_each_bundle(encoder: Encoder, other: Encoder) -> None:
+    """The link breaks in: who can finish at the edge does, who cannot goes on with the cheapest features."""
+    world = World(
+        encoder, lambda t: 50_000 if t < 20 else 1_500, {"a": 10, "b": 3}, Choice(AUTO, AUTO), others={"b": other}
+    ).run(150)
+    assert world.point("a").mode is Mode.EDGE
+    assert world.point("b") == Point(Mode.SPLIT, 2)
+
+
 NEEDS = {Mode.SPLIT: 20_000.0, Mode.IMAGE: 100_000.0, Mode.EDGE: 1_000.0}
 IDLE = {Mode.SPLIT: 0.1, Mode.IMAGE: 0.02, Mode.EDGE: 0.3}
 
@@ -268,7 +312,7 @@ def test_a_step_down_raises_nobody(encoder: Encoder) -> None:
     world.points.decided["a"] = Decided(Point(Mode.SPLIT, 2), "earlier")
     world.points.decided["b"] = Decided(Point(Mode.SPLIT, 4), "earlier")
     world.control.traffic["b"].interval = 0.01
-    world.control.tick(encoder, Link(3_900.0 * 10), world.now)
+    world.control.tick(Link(3_900.0 * 10), world.now)
     assert world.point("a").quality == 2
     assert world.point("b").quality < 4
 

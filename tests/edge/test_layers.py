@@ -221,7 +221,9 @@ async def test_a_frame_of_another_bundle_is_coded_with_that_or_gone(
         size = old.width, old.height
         assert psnr(PictureLayers.open(two).decode(old.layers, *size), seen(jpeg())) > 20
         assert psnr(PictureLayers.open(other).decode(new.layers, *size), seen(jpeg())) > 20
-        shutil.rmtree(edge.parts.settings.data_dir / "bundles" / two.digest)
+        folder = edge.parts.settings.data_dir / "bundles"
+    shutil.rmtree(folder / two.digest)
+    async with start(cloud) as edge:
         reply = await ask(cloud, before, quality=100)
         assert reply.status == pb.LAYER_STATUS_GONE and f"its bundle {two.prefix.hex()}… is gone" in reply.detail
         assert (await ask(cloud, before, "original")).payload == jpeg()

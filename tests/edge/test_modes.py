@@ -88,7 +88,9 @@ async def test_the_whole_network_here_finds_what_the_halves_find(edge: Edge, who
 async def test_the_answer_lists_points_by_mode_and_what_to_expect(edge: Edge) -> None:
     body = (await edge.http.get("/v1/operating-point")).json()
     assert (body["mode"], body["quality"], body["expected_agreement"]) == ("split", 4, 0.92)
-    assert body["chosen"] == {"mode": "split", "quality": "auto"} and body["reason"] and body["cameras"] == {}
+    assert body["chosen"] == {"mode": "split", "quality": "auto", "codec": "auto"}
+    assert body["reason"] and body["cameras"] == {}
+    assert (body["codec"], body["codec_reason"]) == ("tiny", "the current bundle")
     assert list(body["modes"]) == ["split", "image", "edge"]
     assert [p["quality"] for p in body["modes"]["split"]["points"]] == [2, 4, 8]
     assert body["modes"]["image"] == {
@@ -215,8 +217,9 @@ async def test_a_choice_can_be_taken_back(start: Start, whole: Bundle) -> None:
 async def test_a_quality_alone_is_of_the_mode_that_auto_has_chosen(edge: Edge) -> None:
     await choose(edge, mode="auto")
     edge.parts.points.decided["a"] = Decided(Point(Mode.IMAGE, 75), "because")
-    assert (await choose(edge, quality=33, camera="a"))["cameras"]["a"]["chosen"] == {"mode": "image", "quality": 33}
-    assert (await choose(edge, quality=8))["chosen"] == {"mode": "split", "quality": 8}
+    chosen = (await choose(edge, quality=33, camera="a"))["cameras"]["a"]["chosen"]
+    assert chosen == {"mode": "image", "quality": 33, "codec": "auto"}
+    assert (await choose(edge, quality=8))["chosen"] == {"mode": "split", "quality": 8, "codec": "auto"}
 
 
 async def test_what_was_asked_for_and_cannot_be_is_said_when_the_bundle_is_there(start: Start) -> None:

@@ -268,7 +268,7 @@ async def test_a_spool_of_the_format_before_keeps_its_frames(tmp_path: Path) -> 
     with closing(sqlite3.connect(tmp_path / "spool.db")) as db:
         db.executescript(
             "ALTER TABLE frames DROP COLUMN lived_us; ALTER TABLE frames DROP COLUMN pixels; DROP TABLE layers;"
-            "ALTER TABLE pictures DROP COLUMN coded; PRAGMA user_version=1"
+            "ALTER TABLE pictures DROP COLUMN coded; ALTER TABLE pictures DROP COLUMN bundle; PRAGMA user_version=1"
         )
     async with opened(tmp_path) as spool:
         assert [f.seq for f in await spool.pending(0, 10, 1 << 20)] == [accepted.seq]

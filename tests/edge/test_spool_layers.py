@@ -41,14 +41,15 @@ async def test_layers_are_kept_as_long_as_their_picture(tmp_path: Path) -> None:
         assert await spool.layers(first.frame_id) == {}, "of no use without it, though later on disk"
 
 
-async def test_one_quality_of_a_layer_is_kept_however_many_are_asked_for(tmp_path: Path) -> None:
+async def test_two_qualities_of_a_layer_are_kept_however_many_are_asked_for(tmp_path: Path) -> None:
     async with opened(tmp_path) as spool:
         accepted = await spool.put(frame(container=b"kept"))
-        for quality in range(256, 300):
-            await spool.keep_layer(accepted.frame_id, 1, quality, bytes(1000))
-        await spool.keep_layer(accepted.frame_id, 2, 300, bytes(1000))
-        assert list(await spool.layers(accepted.frame_id)) == [(1, 256), (2, 300)]
-        assert spool.stats.picture_bytes == len(b"picture" + b"kept") + 2 * 1000
+        kept = [await spool.keep_layer(accepted.frame_id, 1, quality, bytes(1000)) for quality in range(256, 300)]
+        assert kept == [True] * 2 + [False] * 42
+        assert await spool.keep_layer(accepted.frame_id, 2, 300, bytes(1000))
+        assert not await spool.keep_layer("nobody", 1, 256, b"lost")
+        assert list(await spool.layers(accepted.frame_id)) == [(1, 256), (1, 257), (2, 300)]
+        assert spool.stats.picture_bytes == len(b"picture" + b"kept") + 3 * 1000
 
 
 async def test_an_enhancement_makes_no_picture_younger(tmp_path: Path) -> None:
@@ -95,6 +96,7 @@ async def test_a_spool_without_containers_keeps_its_pictures(tmp_path: Path) -> 
     with closing(sqlite3.connect(tmp_path / "spool.db")) as db:
         db.executescript(
             "ALTER TABLE frames DROP COLUMN pixels; DROP TABLE layers; ALTER TABLE pictures DROP COLUMN coded;"
+            "ALTER TABLE pictures DROP COLUMN bundle;"
             "PRAGMA user_version=2"
         )
     async with opened(tmp_path) as spool:

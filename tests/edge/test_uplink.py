@@ -15,8 +15,9 @@ from edge.encode import Encoder
 from edge.layers import LANES
 from edge.link import backoff
 from edge.parts import Parts
+from edge.requests import LAYER_REQUESTS
 from edge.strangers import Strangers, prefix_of
-from edge.uplink import LAYER_REQUESTS, Uplink
+from edge.uplink import Uplink
 from tests.edge import tiny
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Peer, ack, nack, silent, until
@@ -169,10 +170,10 @@ async def test_a_bundle_that_stays_unknown_stops_the_others_for_so_long_only(
         return nack(packet, pb.NACK_REASON_UNKNOWN_BUNDLE, "no bundle 12ab") if strange else ack(packet)
 
     async with start(peer, unknown_bundle_seconds=1.0) as edge:
-        peer.verdict, mine = silent, edge.parts.intake.encoder
-        edge.parts.intake.encoder = Encoder(other)
+        peer.verdict, mine = silent, edge.parts.codecs.current
+        edge.parts.codecs.current = Encoder(other)
         strange = await send(edge, 3)
-        edge.parts.intake.encoder = mine
+        edge.parts.codecs.current = mine
         ids = await send(edge, 4)
         peer.verdict = verdict
         peer.hang_up()
@@ -299,7 +300,10 @@ async def test_gone_says_why(start: Start, peer: Peer) -> None:
             reply = await ask(peer, frame_id)
             assert (reply.status, reply.detail, reply.payload) == (pb.LAYER_STATUS_GONE, why, b"")
         thumbnail = await ask(peer, answers[-1].json()["id"], "thumbnail")
-        assert thumbnail.status == pb.LAYER_STATUS_UNKNOWN_LAYER and "original, base, mask, full" in thumbnail.detail
+        assert (
+            thumbnail.status == pb.LAYER_STATUS_UNKNOWN_LAYER
+            and "base, low, clean, mask, full, noisy, original" in thumbnail.detail
+        )
         assert (await ask(peer, answers[-1].json()["id"])).status == pb.LAYER_STATUS_OK
 
 

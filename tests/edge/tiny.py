@@ -66,15 +66,24 @@ def back() -> bytes:
 AGREEMENT = {2: 0.8, 4: 0.92, 8: 0.98}
 
 
-def write(parent: Path, seed: int = 0, side: bundles.Side = "cloud") -> Bundle:
+def write(
+    parent: Path,
+    seed: int = 0,
+    side: bundles.Side = "cloud",
+    *,
+    name: str = "tiny",
+    version: str = "1",
+    levels: tuple[int, ...] = (2, 4, 8),
+) -> Bundle:
     """A bundle below `parent`; another seed is another bundle. With side "both" it allows every mode."""
     points = [
         {"quality": q, "bytes_mean": 100.0 * q, "bytes_p95": 200.0 * q, "ap50": 0.3, "agreement_ap50": a, "images": 1}
         for q, a in AGREEMENT.items()
+        if q in levels
     ]
     manifest: dict[str, object] = {
-        "name": "tiny",
-        "version": "1",
+        "name": name,
+        "version": version,
         "detector": {
             "name": "tiny",
             "labels": ["person"],
@@ -90,8 +99,8 @@ def write(parent: Path, seed: int = 0, side: bundles.Side = "cloud") -> Bundle:
             "shapes": [[CHANNELS, CELLS, CELLS]],
             "mean": 0.1,
             "variance": 0.2,
-            "levels": [2, 4, 8],
-            "default_levels": 4,
+            "levels": list(levels),
+            "default_levels": levels[len(levels) // 2],
         },
         "operating_points": points,
     }

@@ -24,6 +24,10 @@ FULL = 12
 """Of the picture's: mean colours of 8x8 pixels."""
 HYPER = 3
 CLASSES = 3
+LOW, HIGH = 6, 12
+"""Of the frequencies': mean colours of 16x16 pixels, three linear channels and three that are random; and what those
+means lack of the mean colours of 8x8 pixels.
+"""
 
 
 class Graph:
@@ -169,13 +173,13 @@ def full_analysis(context: int = CONTEXT) -> bytes:
     return graph.bytes(inputs, {"y": [FULL, "a", "b"]})
 
 
-def full_hyper() -> bytes:
+def full_hyper(channels: int = FULL) -> bytes:
     graph = Graph(8)
     padded = graph("Pad", "y", np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), mode="edge")
-    weights = graph.random.normal(0, 0.02, (FULL, FULL, 3, 3)).astype(np.float32)
+    weights = graph.random.normal(0, 0.02, (channels, channels, 3, 3)).astype(np.float32)
     near = graph("Conv", padded, weights)
-    graph("Identity", graph.conv(near, FULL, HYPER, 4, 4), called="z")
-    return graph.bytes({"y": [FULL, "a", "b"]}, {"z": [HYPER, "c", "d"]})
+    graph("Identity", graph.conv(near, channels, HYPER, 4, 4), called="z")
+    return graph.bytes({"y": [channels, "a", "b"]}, {"z": [HYPER, "c", "d"]})
 
 
 def full_synthesis(context: int = CONTEXT) -> bytes:
@@ -190,3 +194,49 @@ def full_synthesis(context: int = CONTEXT) -> bytes:
     nets = graph("DepthToSpace", graph.conv(graph.chain(nets, 14), 4, 48, 3), blocksize=4)
     graph("Add", colours, graph("Mul", nets, _number(0.005)), called="x")
     return graph.bytes(inputs, {"x": [3, "h", "w"]})
+
+
+def frequency_analysis() -> bytes:
+    graph = Graph(10)
+    means = graph("SpaceToDepth", graph("AveragePool", "x", kernel_shape=[8, 8], strides=[8, 8]), blocksize=2)
+    coarse = graph("AveragePool", "x", kernel_shape=[16, 16], strides=[16, 16])
+    seen = graph.conv(graph.chain(graph.conv("x", 3, 4, 4, 4), 13), 4, LOW + HIGH, 4, 4)
+    halves = graph("Mul", graph("Concat", coarse, coarse, axis=1), _number(128))
+    low = graph("Sub", halves, _number(64))
+    high = graph("Mul", graph("Sub", means, graph("Concat", *[coarse] * 4, axis=1)), _number(128))
+    some = graph("Mul", seen, _number(0.3))
+    for name, values, first, last in (("low", low, 0, LOW), ("high", high, LOW, LOW + HIGH)):
+        ends = (np.array([end], np.int64) for end in (first, last, 1))
+        graph("Add", values, graph("Slice", some, *ends), called=name)
+    return graph.bytes({"x": [3, "h", "w"]}, {"low": [LOW, "a", "b"], "high": [HIGH, "a", "b"]})
+
+
+def frequency_synthesis() -> bytes:
+    """The low frequencies alone where high is 0."""
+    graph = Graph(11)
+    ends = (np.array([end], np.int64) for end in (0, 3, 1))
+    level = graph("Mul", graph("Add", graph("Slice", "low", *ends), _number(64)), _number(1 / 128))
+    both = graph("Add", graph("Concat", *[level] * 4, axis=1), graph("Mul", "high", _number(1 / 128)))
+    colours = graph.sown(graph("DepthToSpace", both, blocksize=2), 3, 8)
+    known = graph("Concat", graph("Mul", "low", _number(0.02)), graph("Mul", "high", _number(0.02)), axis=1)
+    seen = graph("DepthToSpace", graph.conv(known, LOW + HIGH, 64), blocksize=4)
+    seen = graph("DepthToSpace", graph.conv(graph.chain(seen, 14), 4, 48, 3), blocksize=4)
+    graph("Add", colours, graph("Mul", seen, _number(0.02)), called="x")
+    return graph.bytes({"low": [LOW, "a", "b"], "high": [HIGH, "a", "b"]}, {"x": [3, "h", "w"]})
+
+
+def noisy_analysis() -> bytes:
+    graph = Graph(12)
+    means = graph("SpaceToDepth", graph("AveragePool", "r", kernel_shape=[8, 8], strides=[8, 8]), blocksize=2)
+    seen = graph.conv(graph.chain(graph.conv("r", 3, 4, 4, 4), 13), 4, FULL, 4, 4)
+    graph("Add", graph("Mul", means, _number(128)), graph("Mul", seen, _number(0.3)), called="y")
+    return graph.bytes({"r": [3, "h", "w"]}, {"y": [FULL, "a", "b"]})
+
+
+def noisy_synthesis() -> bytes:
+    graph = Graph(13)
+    colours = graph.sown(graph("DepthToSpace", graph("Mul", "y", _number(1 / 128)), blocksize=2), 3, 8)
+    seen = graph("DepthToSpace", graph.conv(graph("Mul", "y", _number(0.02)), FULL, 64), blocksize=4)
+    seen = graph("DepthToSpace", graph.conv(graph.chain(seen, 14), 4, 48, 3), blocksize=4)
+    graph("Add", colours, graph("Mul", seen, _number(0.005)), called="r")
+    return graph.bytes({"y": [FULL, "a", "b"]}, {"r": [3, "h", "w"]})

@@ -57,15 +57,16 @@ def test_what_is_offered(two: Bundle, three: Bundle) -> None:
 def full_layer(bundle: Bundle, tile: int) -> FullLayer:
     about = next(layer for layer in bundle.manifest.layers if layer.name == "full")
     layer = FullLayer.open(bundle, about, Networks(bundle, 1))
-    layer.tile = tile
+    layer.networks.tile = tile
     return layer
 
 
 def analysed(layer: FullLayer, picture: np.ndarray, context: np.ndarray) -> Iterator[np.ndarray]:
     """y, z and x of it all."""
-    y = layer.analysis(picture, context)
+    y = np.empty((nets.FULL, *context.shape[1:]), np.float32)
+    layer.analysis(picture, context, y)
     yield y
-    yield layer.hyper_analysis(np.pad(y, ((0, 0), (0, -y.shape[1] % 4), (0, -y.shape[2] % 4)), "edge"))
+    yield layer.code.hyper_analysis(np.pad(y, ((0, 0), (0, -y.shape[1] % 4), (0, -y.shape[2] % 4)), "edge"))
     x = np.empty((3, 16 * y.shape[1], 16 * y.shape[2]), np.float32)
     for where, part in layer.synthesis(np.rint(y * 256).astype(np.int32), context):
         x[:, *where] = part
@@ -76,7 +77,7 @@ def analysed(layer: FullLayer, picture: np.ndarray, context: np.ndarray) -> Iter
 @pytest.mark.parametrize("tile", [4, 10])
 def test_tiles_give_what_the_whole_gives(two: Bundle, width: int, height: int, tile: int) -> None:
     picture = tiny.picture(width, height)
-    shape = full_layer(two, tile).shape(width, height)
+    shape = full_layer(two, tile).code.shape(width, height)
     context = np.random.default_rng(0).normal(size=(nets.CONTEXT, shape.rows, shape.columns)).astype(np.float32)
     whole = analysed(full_layer(two, 1000), picture, context)
     parts = analysed(full_layer(two, tile), picture, context)
@@ -88,7 +89,7 @@ def test_without_a_halo_tiles_would_show(two: Bundle) -> None:
     """Else the test above proved nothing."""
     picture, context = tiny.picture(700, 500), np.zeros((nets.CONTEXT, 32, 44), np.float32)
     layer = full_layer(two, 10)
-    layer.halo = 3
+    layer.networks.halo = 3
     differences = [
         np.abs(found - expected).max() / max(1, np.abs(expected).max())
         for expected, found in zip(

@@ -1,7 +1,7 @@
-"""A real bundle of codec 5 with every layer, small and quick to make: edge and cloud are tested with it too.
+"""Real bundles with picture layers, small and quick to make: edge and cloud are tested with them, too.
 
 The detector is that of tests/edge/tiny.py; the networks are those of `nets`; the integers of the hyperpriors are
-random, which costs bytes but nothing else.
+random, which costs bytes but nothing else. Below TWO and THREE lies codec 5, below FREQUENCY and DENOISE codec 1.
 """
 
 import io
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from common import bundle as bundles
 from common.bundle import Bundle, Side
+from tests.codec import transform_samples
 from tests.edge import tiny
 from tests.scalable import nets
 
 UNIT, LOWEST, HIGHEST, DEFAULT = 256, 0, 511, 256
 TWO, THREE = ("full",), ("mask", "full")
 """The layers of scalable2 and of scalable3."""
+FREQUENCY, DENOISE = ("low", "full"), ("clean", "noisy")
+TILE = 4
 HIDDEN, KNOWN = 8, 4
 TOTAL, SCALES = 1 << 14, 88
 
@@ -54,14 +57,14 @@ def write(
         },
         "input": {"width": 320, "height": 320, "pad": 114},
         "cut": {"tensors": [{"name": "cut", "shape": nets.CUT}], "macs_front": 1, "macs_back": 1},
-        "codec": {"name": "latent", "prefix": "base", "grid": [10, 10], "patch": 4, **_qualities()},
-        "layers": [_layer(name, kind) for kind, name in enumerate(layers, 1)],
+        "codec": _transform()[0] if layers in (FREQUENCY, DENOISE) else _latent(),
+        "layers": [_layer(name, kind, layers) for kind, name in enumerate(layers, 1)],
         "operating_points": [
             {"quality": q, "bytes_mean": 2.0 * q, "bytes_p95": 3.0 * q, "agreement_ap50": 0.5 + q / 1024, "images": 1}
             for q in (128, 256, 384)
         ],
     }
-    files = _files(layers, seed, conditioned)
+    files = _made[layers](seed) if layers in _made else _files(layers, seed, conditioned)
     files["front.onnx"] = ("both" if image else "edge", tiny.front(seed))
     files["back.onnx"] = ("both" if edge else "cloud", tiny.back())
     return bundles.write(parent, manifest, files)
@@ -79,9 +82,24 @@ def _qualities() -> dict[str, object]:
     return {"unit": UNIT, "qualities": [LOWEST, HIGHEST], "default_quality": DEFAULT}
 
 
-def _layer(name: str, kind: int) -> dict[str, object]:
+def _latent() -> dict[str, object]:
+    return {"name": "latent", "prefix": "base", "grid": [10, 10], "patch": 4, **_qualities()}
+
+
+def _transform() -> tuple[dict[str, object], Arrays]:
+    """The [codec] table and the arrays of one that keeps everything."""
+    params, arrays = transform_samples.bundle([nets.CUT], block=4, turned=8)
+    return {"name": "transform", **params, **_qualities()}, arrays
+
+
+def _layer(name: str, kind: int, layers: tuple[str, ...]) -> dict[str, object]:
     about: dict[str, object] = {"name": name, "kind": kind, "prefix": name, **_qualities()}
-    return about if name == "mask" else {**about, "stride": 16, "pad": 64, "context": nets.CONTEXT}
+    if name == "mask":
+        return about
+    about |= {"stride": 16, "pad": 64}
+    if layers == FREQUENCY and name == "full":
+        return {**about, "prefix": "high", "tile": TILE}
+    return {**about, "context": nets.CONTEXT} if name == "full" else about
 
 
 def _files(layers: tuple[str, ...], seed: int, conditioned: bool) -> dict[str, tuple[Side, bytes]]:
@@ -104,13 +122,46 @@ def _files(layers: tuple[str, ...], seed: int, conditioned: bool) -> dict[str, t
     return {**files, "latent.npz": ("both", _packed(arrays))}
 
 
+def _frequency(seed: int) -> dict[str, tuple[Side, bytes]]:
+    arrays = _hyperprior("low", nets.LOW, halvings=2, seed=seed)
+    arrays |= _hyperprior("high", nets.HIGH, halvings=2, seed=seed + 1, conditioned=True, beside=nets.LOW)
+    return {
+        "frequency_analysis.onnx": ("edge", nets.frequency_analysis()),
+        "low_hyper.onnx": ("edge", nets.full_hyper(nets.LOW)),
+        "high_hyper.onnx": ("edge", nets.full_hyper(nets.HIGH)),
+        "frequency_synthesis.onnx": ("cloud", nets.frequency_synthesis()),
+        "latent.npz": ("both", _packed(arrays)),
+        "codec.npz": ("both", _packed(_transform()[1])),
+    }
+
+
+def _denoise(seed: int) -> dict[str, tuple[Side, bytes]]:
+    arrays = _hyperprior("clean", nets.FULL, halvings=2, seed=seed)
+    arrays |= _hyperprior("noisy", nets.FULL, halvings=2, seed=seed + 1)
+    return {
+        "clean_analysis.onnx": ("edge", nets.full_analysis(0)),
+        "clean_hyper.onnx": ("edge", nets.full_hyper()),
+        "clean_synthesis.onnx": ("both", nets.full_synthesis(0)),
+        "noisy_analysis.onnx": ("edge", nets.noisy_analysis()),
+        "noisy_hyper.onnx": ("edge", nets.full_hyper()),
+        "noisy_synthesis.onnx": ("cloud", nets.noisy_synthesis()),
+        "latent.npz": ("both", _packed(arrays)),
+        "codec.npz": ("both", _packed(_transform()[1])),
+    }
+
+
+_made = {FREQUENCY: _frequency, DENOISE: _denoise}
+
+
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 
-def _hyperprior(prefix: str, channels: int, *, halvings: int, seed: int, conditioned: bool = False) -> Arrays:
+def _hyperprior(
+    prefix: str, channels: int, *, halvings: int, seed: int, conditioned: bool = False, beside: int = nets.BASE
+) -> Arrays:
     """What a `LatentCoder` reads: a random hyper-decoder, and tables of bell-shaped densities."""
     random = np.random.default_rng(seed)
     levels = np.array([0, 128, 256, 384], np.uint16)
@@ -131,7 +182,7 @@ def _hyperprior(prefix: str, channels: int, *, halvings: int, seed: int, conditi
         **_tables("z", [2.0] * len(levels) * nets.HYPER),
     }
     if conditioned:
-        arrays |= _net("context", [_conv(random, nets.BASE, KNOWN, 1, 13)], [1], 32767)
+        arrays |= _net("context", [_conv(random, beside, KNOWN, 1, 13)], [1], 32767)
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 

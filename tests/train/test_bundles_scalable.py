@@ -111,7 +111,7 @@ def test_the_base_layer_is_the_trained_one(coded):
 def test_the_picture_is_the_trained_one(coded):
     model, frame, by = coded
     width, height = by.size
-    below = by.pictures._below(by.pictures.layer("full").kind, by.layers, width, height)
+    below = by.pictures._frame(by.pictures.layer("full").kind, by.layers, width, height).below
     under = Decoded(features=None, context=torch.from_numpy(below.next.context)[None], y=None, bits=None)
     fixed = torch.from_numpy(by.pictures.latent(by.layers, width, height))[None].float() / 256
     with torch.no_grad():

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from bench.noise import noisy
 from tests.train import tiny_photos
 from train.crops import Crops, crops
 from train.denoise import CLEANEST, COARSEST, CleanTask, NoiseTask, denoise_layers
 from train.nets.scalable import PictureLayer
-from train.noise import drawn, noisy
+from train.noise import drawn
 from train.pixels import patches, picture_layer
 
 GREY = np.full((400, 400, 3), 128, np.uint8)

@@ -45,12 +45,20 @@ def bundle_name(words: str) -> str:
     return name
 
 
-def described(bundle: Bundle) -> tuple[dict[str, Any], Files]:
-    """The manifest and the files of a bundle, to write it again with another codec."""
+def copied(bundle: Bundle) -> tuple[dict[str, Any], Files]:
+    """The manifest and the files of a bundle, to write it again with more of both."""
     table = tomllib.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
-    for key in ("format", "files", "codec", "operating_points", "picture_points"):
+    for key in ("format", "files"):
+        table.pop(key)
+    files: Files = {n: (f.side, bundle.file(n).read_bytes()) for n, f in bundle.manifest.files.items()}
+    return table, files
+
+
+def described(bundle: Bundle) -> tuple[dict[str, Any], Files]:
+    """The same without its codec and what was measured with it, to write it again with another codec."""
+    table, files = copied(bundle)
+    for key in ("codec", "operating_points", "picture_points"):
         table.pop(key, None)
-    files: Files = {n: (f.side, (bundle.path / n).read_bytes()) for n, f in bundle.manifest.files.items()}
     return table, files
 
 

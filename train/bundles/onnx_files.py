@@ -23,7 +23,7 @@ from train.nets.picture import Linear
 LARGE = 4096
 """Values of a weight from which eight bits are worth their scales."""
 BATCH, ROWS, COLUMNS = 0, 2, 3
-EXACT = ("latent.decoder.", "below.")
+EXACT = ("latent.decoder.", "low.decoder.", "high.decoder.", "below.")
 """What ships as integers is rounded there, from what training left."""
 LARGER = 2, 3
 """How many times the rows and columns of its example a network of free size is tried at as well."""
@@ -60,15 +60,18 @@ class Network:
             yield {name: tensor.repeat(1, 1, *LARGER) for name, tensor in self.inputs.items()}
 
 
-def plain(module: nn.Module, eight_bits: bool = False) -> nn.Module:
-    """A copy on the CPU for evaluation, `Linear`s as the convolutions they are, weights as the file will hold them."""
+def plain(module: nn.Module, eight_bits: bool = False, coarse: tuple[str, ...] = ()) -> nn.Module:
+    """A copy on the CPU for evaluation, `Linear`s as the convolutions they are, weights as the file will hold them.
+
+    With `eight_bits`, large weights have so many, those of `Linear`s only in the parts that are named in `coarse`.
+    """
     found = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
     found = found.to(memory_format=torch.contiguous_format)
-    linear = _convolved(found)
+    fine = {name for name in _convolved(found) if not name.startswith(coarse)}
     for name, weight in found.named_parameters():
         if any(part in name for part in EXACT):
             continue
-        if eight_bits and weight.numel() >= LARGE and name.removesuffix(".weight") not in linear:
+        if eight_bits and weight.numel() >= LARGE and name.removesuffix(".weight") not in fine:
             weight.copy_(torch.from_numpy(_dequantised(*eighth(weight.numpy()))))
         else:
             weight.copy_(weight.half().float())

@@ -24,6 +24,8 @@ from common.bundle import Bundle
 from common.codec.latent import Cells
 from common.errors import MidstreamError
 from common.geometry import Letterbox
+from common.layers import FULL, MASK
+from common.scalable.latent_features import ARRAYS
 from common.scalable.lattice import lattice, resample, resample_integers
 from train import latents
 from train.bundles.build import measure, packed, proposed
@@ -31,6 +33,7 @@ from train.bundles.halves import Files, described
 from train.bundles.images import load
 from train.bundles.measure import Subject, points
 from train.bundles.onnx_files import plain, written
+from train.bundles.pictures import FIXED, PICTURE, Tables, continued, layer, planes, small
 from train.bundles.progress import track
 from train.bundles.scalable_nets import SIDES, networks
 from train.cuts import cells
@@ -41,24 +44,14 @@ from train.nets.picture import STRIDE
 from train.nets.scalable import Decoded, Family, Scalable
 from train.trial import training
 
-ARRAYS = "latent.npz"
 BASE = Rates(352, range(96, 353), 160)
 MIDDLE = Rates(352, range(64, 353), 112)
-PICTURE = Rates(512, range(352, 513), 432)
-"""Steps of 5.7 to 1, a little more than training's."""
 BELOW = (160, 224, 288, 352)
 """Qualities of the layers below, one after the other, that higher layers are counted above."""
-FIXED, REACH = 256.0, 32767
-"""Of a decoded latent in integers."""
-FOLD = 4
-"""Cells of the picture's y in one of z, each way."""
-EXAMPLE = 12
-"""Cells each way, at most, of the picture that files are compared with their networks on."""
+REACH = 32767
+"""Of a decoded latent in integers, where probabilities are told of it."""
 SHRINK = 16.0
 """What `train.nets.scalable.Below` divides by."""
-
-Array = NDArray[Any]
-Tables = dict[str, Array]
 
 
 @dataclass(frozen=True)
@@ -96,8 +89,8 @@ class Shipped:
         frame = self.frames[0]
         features, mask = (torch.cat((part, part)) for part in (frame.features, frame.mask))
         x, context = self._picture(frame, self._below(frame, BELOW[-1])[1])
-        rows, columns = (min(side, EXAMPLE) // FOLD * FOLD for side in context.shape[2:])
-        x, context = x[..., : rows * STRIDE, : columns * STRIDE], context[..., :rows, :columns]
+        x = small(x)
+        context = context[..., : x.shape[2] // STRIDE, : x.shape[3] // STRIDE]
         made = networks(self.model, features, mask, x, context)
         return {name: (SIDES[name], written(network)) for name, network in made.items()}
 
@@ -106,10 +99,10 @@ class Shipped:
     def arrays(self) -> Tables:
         """Those of all layers: latent.npz."""
         base = self._base()
-        found = _tables(Model.of(self.model.base.latent, BASE, base), base, "base")
+        found = latents.tables(Model.of(self.model.base.latent, BASE, base), base, "base")
         if self.model.middle is not None:
             examples = self._middle()
-            found |= _tables(Model.of(self.model.middle.latent, MIDDLE, examples), examples, "mask")
+            found |= latents.tables(Model.of(self.model.middle.latent, MIDDLE, examples), examples, "mask")
         return found | self._full()
 
     @torch.no_grad()
@@ -133,16 +126,13 @@ class Shipped:
         net = self._context_net()
         examples = [self._full_example(frame, quality, net) for frame, quality in _above(self.frames)]
         model = Model.of(self.model.picture.latent, PICTURE, examples, net.units if net else 1.0)
-        return _tables(model, examples, "full") | (net.arrays("full.context") if net else {})
+        return latents.tables(model, examples, FULL) | (net.arrays(f"{FULL}.context") if net else {})
 
     def _full_example(self, frame: Frame, quality: int, net: Chain | None) -> Example:
         base, under = self._below(frame, quality)
         y = self.model.picture.analysis(*self._picture(frame, under))[0]
-        rows, columns = y.shape[1:]
-        beyond = (0, -columns % FOLD, 0, -rows % FOLD)
-        y = torch.nn.functional.pad(y[None], beyond, mode="replicate")[0]
-        known = self._known(base, frame, net, (y.shape[1], y.shape[2])) if net else None
-        return Example(y, Cells(0, 0, rows, columns), known)
+        whole, cells = continued(y), Cells(0, 0, y.shape[1], y.shape[2])
+        return Example(whole, cells, self._known(base, frame, net, (whole.shape[1], whole.shape[2])) if net else None)
 
     def _context_net(self) -> Chain | None:
         if self.model.below is None:
@@ -171,12 +161,10 @@ class Shipped:
 
     def _picture(self, frame: Frame, under: Decoded) -> tuple[Tensor, Tensor]:
         """X [1,3,h,w], continued by its edge to whole cells, and the context [1,K,h/16,w/16]."""
-        height, width = frame.picture.shape[:2]
-        padded = np.pad(frame.picture, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), "edge")
-        grid = padded.shape[0] // STRIDE, padded.shape[1] // STRIDE
-        told = under.context[0].numpy()
+        x, told = planes(frame.picture), under.context[0].numpy()
+        grid = x.shape[2] // STRIDE, x.shape[3] // STRIDE
         context = resample(told, lattice(frame.box, self.size, (told.shape[1], told.shape[2]), grid, STRIDE))
-        return torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255, torch.from_numpy(context)[None]
+        return x, torch.from_numpy(context)[None]
 
 
 def shipped(model: Scalable, source: Bundle, photos: int, eight_bits: bool, console: Console) -> Shipped:
@@ -235,17 +223,10 @@ def codec_table(model: Scalable, rates: Rates) -> dict[str, Any]:
 
 def layers(model: Scalable) -> list[dict[str, Any]]:
     """The manifest's [[layers]]."""
-    context = model.picture.analysis.context
-    names = ["mask"] * (model.middle is not None) + ["full"]
-    about: dict[str, dict[str, Any]] = {
-        "mask": MIDDLE.params(),
-        "full": {**PICTURE.params(), "stride": STRIDE, "pad": STRIDE * FOLD, "context": context},
-    }
-    return [{"name": name, "kind": kind, "prefix": name, **about[name]} for kind, name in enumerate(names, 1)]
-
-
-def _tables(model: Model, examples: Sequence[Example], prefix: str) -> Tables:
-    return latents.arrays(model, latents.counted(model, examples), prefix)
+    middle = [{"name": MASK, "kind": 1, "prefix": MASK, **MIDDLE.params()}] if model.middle is not None else []
+    hear = model.picture.analysis.hear
+    assert hear is not None
+    return [*middle, {**layer(FULL, len(middle) + 1, FULL, PICTURE), "context": hear.in_channels}]
 
 
 def _above(frames: Sequence[Frame]) -> Iterator[tuple[Frame, int]]:

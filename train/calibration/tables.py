@@ -54,10 +54,20 @@ class Counts:
     """[class, 2]: the sum of what a coefficient adds to the activity, and how many there were."""
 
     @classmethod
-    def none(cls) -> "Counts":
+    def none(cls, classes: int = coding.CLASSES) -> "Counts":
         """Nothing yet."""
-        shape = coding.CLASSES * coding.BINS, coding.SYMBOLS
-        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros((coding.CLASSES, 2)))
+        shape = classes * coding.BINS, coding.SYMBOLS
+        return cls(np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros((classes, 2)))
+
+    def add(self, index: Array, symbols: Array, sizes: Array, klass: int, whole: bool) -> None:
+        """The symbols [block] of a plane of this class, their tables, and their |value|; whole: they are all of it."""
+        spot, shape = index * coding.SYMBOLS + symbols, self.seen.shape
+        seen = np.bincount(spot, minlength=self.seen.size).reshape(shape)
+        self.seen += seen
+        if whole:
+            self.whole += seen
+            self.size += np.bincount(spot, sizes, self.seen.size).reshape(shape)
+        self.activity[klass] += (np.minimum(symbols, coding.MOST) << coding.POINT).sum(), len(symbols)
 
 
 def learn(views: Sequence[View]) -> dict[str, Array]:
@@ -66,15 +76,15 @@ def learn(views: Sequence[View]) -> dict[str, Array]:
     expected = np.zeros(coding.CLASSES, np.uint16)
     counts = _count(views, expected, thresholds, contexts=False)
     for _ in range(ROUNDS):
-        expected = _expected(counts)
+        expected = expected_of(counts)
         counts = _count(views, expected, thresholds)
-        thresholds = _thresholds(_bits(counts.seen))
-    expected = _expected(counts)
+        thresholds = thresholds_of(bits_of(counts.seen))
+    expected = expected_of(counts)
     counts = _count(views, expected, thresholds)
     return {
         "expected": expected,
-        "frequencies": _frequencies(counts.seen),
-        "offset": _offset(counts),
+        "frequencies": frequencies(counts.seen),
+        "offset": offsets(counts),
         "thresholds": thresholds,
     }
 
@@ -89,14 +99,7 @@ def _count(views: Sequence[View], expected: Array, thresholds: Array, contexts: 
             bins = coding.bins(activity, expectation) if contexts else np.full(len(plane), coding.BINS // 2)
             index = klass * coding.BINS + bins
             symbol = _symbols(plane, index, shift, thresholds)
-            spot, shape = index * coding.SYMBOLS + symbol, counts.seen.shape
-            seen = np.bincount(spot, minlength=counts.seen.size).reshape(shape)
-            counts.seen += seen
-            if not shift:
-                counts.whole += seen
-                counts.size += np.bincount(spot, plane, counts.seen.size).reshape(shape)
-            added = np.minimum(symbol, coding.MOST) << coding.POINT
-            counts.activity[klass] += added.sum(), len(added)
+            counts.add(index, symbol, plane, klass, whole=not shift)
             activity, expectation = coding.advance(activity, expectation, symbol, int(expected[klass]))
     return counts
 
@@ -108,15 +111,15 @@ def _symbols(plane: Array, index: Array, shift: int, thresholds: Array) -> Array
     return (plane[:, None] >= thresholds[index].astype(np.float32)).sum(1)
 
 
-def _expected(counts: Counts) -> NDArray[np.uint16]:
+def expected_of(counts: Counts) -> NDArray[np.uint16]:
     """What a coefficient of each class adds to the activity, on average."""
     mean = counts.activity[:, 0] / np.maximum(counts.activity[:, 1], 1)
     return np.round(mean).astype(np.uint16)
 
 
-def _smoothed(seen: Array) -> Array:
+def smoothed(seen: Array) -> Array:
     """Probabilities [table, symbol]: what was seen, and a little of what the class and its neighbours saw."""
-    by_class = seen.reshape(coding.CLASSES, coding.BINS, coding.SYMBOLS)
+    by_class = seen.reshape(-1, coding.BINS, coding.SYMBOLS)
     falling = 0.5 ** np.arange(1, coding.SYMBOLS + 1)
     prior = by_class.sum(1) + 8 * falling
     prior = prior / prior.sum(1, keepdims=True)
@@ -125,14 +128,14 @@ def _smoothed(seen: Array) -> Array:
     return probabilities
 
 
-def _bits(seen: Array) -> Array:
+def bits_of(seen: Array) -> Array:
     """What each symbol costs [table, symbol], its sign included."""
-    bits = -np.log2(_smoothed(seen))
+    bits = -np.log2(smoothed(seen))
     bits[:, 1:] += 1
     return bits
 
 
-def _thresholds(bits: Array) -> NDArray[np.float16]:
+def thresholds_of(bits: Array) -> NDArray[np.float16]:
     """Where the cells of the symbols 1, 2, ... begin, in steps, [table, symbol - 1]: rising."""
     last = coding.SYMBOLS - 1
     middle = np.arange(last) + 0.5
@@ -141,15 +144,15 @@ def _thresholds(bits: Array) -> NDArray[np.float16]:
     return np.maximum.accumulate(begin, axis=1).astype(np.float16)
 
 
-def _frequencies(seen: Array) -> NDArray[np.uint16]:
+def frequencies(seen: Array) -> NDArray[np.uint16]:
     """Integers that sum to 2^14 in every row, none of them 0."""
-    shares = _smoothed(seen) * (TOTAL - coding.SYMBOLS)
+    shares = smoothed(seen) * (TOTAL - coding.SYMBOLS)
     whole = np.floor(shares).astype(np.int64) + 1
     whole[np.arange(len(whole)), whole.argmax(1)] += TOTAL - whole.sum(1)
     return whole.astype(np.uint16)
 
 
-def _offset(counts: Counts) -> NDArray[np.int8]:
+def offsets(counts: Counts) -> NDArray[np.int8]:
     """How far the mean of a cell is from its number, in 1/128 steps."""
     mean = counts.size / np.maximum(counts.whole, 1) - np.arange(coding.SYMBOLS)
     trust = counts.whole / (counts.whole + ENOUGH)

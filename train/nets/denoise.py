@@ -20,7 +20,7 @@ class Denoise(nn.Module):
     def __init__(self, channels: int = 192, noise_channels: int = PATCH, deeper: int = DEEPER) -> None:
         super().__init__()
         self.clean = PictureLayer(channels, deeper=deeper)
-        self.noisy = PictureLayer(noise_channels)
+        self.noisy = PictureLayer(noise_channels, linear=True)  # nor anything for nets to find
 
     def forward(self, x: Tensor, clean_step: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Code noisy pictures [N,3,H,W] in 0..1: clean^, noisy^, and the bits of each layer [N]."""

@@ -46,34 +46,44 @@ class Linear(nn.Module):
 
 
 class Analysis(nn.Module):
-    """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]."""
+    """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]; without depth linear."""
 
     def __init__(self, channels: int = 192, context: int = 0, depth: int = 2) -> None:
         super().__init__()
         self.linear = Linear(PATCH, channels, channels)
+        self.register_buffer("reach", torch.ones(channels, 1, 1))
+        """The channel's spread: what the nets add is in units of it."""
+        self.depth = depth
+        if not depth:
+            return
         self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth))
         self.eighth = nn.Sequential(down(64, 128), *stack(128, 2))
         self.leave = quiet(nn.Conv2d(512, channels, 1))
         self.hear = quiet(nn.Conv2d(context, channels, 1)) if context else None
-        self.register_buffer("reach", torch.ones(channels, 1, 1))
-        """The channel's spread: what the nets add is in units of it."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the latent."""
         x = x - 0.5
+        linear = self.linear(F.pixel_unshuffle(x, STRIDE))
+        if not self.depth:
+            return linear
         fine = self.eighth(self.quarter(x * 4))
         nets = self.leave(F.pixel_unshuffle(F.relu(fine), 2))
         if self.hear is not None:
             nets = nets + self.hear(context)
-        return self.linear(F.pixel_unshuffle(x, STRIDE)) + nets.float() * self.reach
+        return linear + nets.float() * self.reach
 
 
 class Synthesis(nn.Module):
-    """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots."""
+    """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots; without depth linear."""
 
     def __init__(self, channels: int = 192, context: int = 0, depth: int = 3) -> None:
         super().__init__()
         self.linear = Linear(channels, PATCH, channels)
+        self.register_buffer("reach", torch.ones(channels, 1, 1))
+        self.depth = depth
+        if not depth:
+            return
         self.enter = up(channels, 128)
         self.hear = up(context, 128) if context else None
         if self.hear is not None:
@@ -81,16 +91,18 @@ class Synthesis(nn.Module):
         self.eighth = stack(128, 2)
         self.quarter = nn.Sequential(up(128, 64), *stack(64, depth))
         self.leave = nn.Sequential(nn.ReLU(), quiet(nn.Conv2d(64, 48, 3, padding=1)), nn.PixelShuffle(4))
-        self.register_buffer("reach", torch.ones(channels, 1, 1))
 
     def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the picture."""
         y = y.float()
+        linear = F.pixel_shuffle(self.linear(y), STRIDE) + 0.5
+        if not self.depth:
+            return linear
         known = self.enter(y / self.reach)
         if self.hear is not None:
             known = known + self.hear(context)
         nets = self.leave(self.quarter(self.eighth(known)))
-        return F.pixel_shuffle(self.linear(y), STRIDE) + 0.25 * nets.float() + 0.5
+        return linear + 0.25 * nets.float()
 
 
 @torch.no_grad()

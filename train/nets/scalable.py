@@ -79,12 +79,14 @@ class FeatureLayer(nn.Module):
 class PictureLayer(nn.Module):
     """Analysis, latent and synthesis of pictures [N,3,H,W] in 0..1; H and W multiples of 64."""
 
-    def __init__(self, channels: int = 192, context: int = 0, conditional: int = 0, deeper: int = 0) -> None:
-        """With `deeper`, so many more blocks at a quarter of the picture's size on both sides."""
+    def __init__(
+        self, channels: int = 192, context: int = 0, conditional: int = 0, deeper: int = 0, linear: bool = False
+    ) -> None:
+        """With `deeper`, so many more blocks at a quarter of the picture's size on both sides; `linear`: no nets."""
         super().__init__()
-        self.analysis = Analysis(channels, context, 2 + deeper)
+        self.analysis = Analysis(channels, context, 0 if linear else 2 + deeper)
         self.latent = Latent(channels, context=conditional)
-        self.synthesis = Synthesis(channels, context, 3 + deeper)
+        self.synthesis = Synthesis(channels, context, 0 if linear else 3 + deeper)
 
     def forward(
         self, x: Tensor, step: Tensor, context: Tensor | None = None, known: Tensor | None = None

@@ -19,6 +19,8 @@ RECIPES = {
     "frequency": "low and high frequencies apart, the high ones in tiles",
     "clean": "a clean picture out of a noisy one; after picture",
     "denoise": "the noise upon the clean picture; after clean",
+    "temporal": "the tables of frames that are coded after others, counted on videos",
+    "fusion": "what a base layer adds to the frames of a video",
     "plain": "the picture layer without a base, for comparison; after every_rate",
     "rates": "a picture layer for each of four rates, for comparison; after picture",
     "ablation": "parts of the variable rate, for comparison; after picture",

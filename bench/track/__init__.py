@@ -1,0 +1,1 @@
+"""Tracks through pictures: the study of what coding does to them."""

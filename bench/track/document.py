@@ -1,0 +1,43 @@
+"""A dataset's section of docs/results-track.md, between two markers, and its plot beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.accuracy.document import DOCS, replaced, slug, table
+from bench.track import plot
+from bench.track.report import HEADS, cells
+from bench.track.study import Row
+from common.errors import MidstreamError
+
+PAGE = "results-track.md"
+
+
+def place() -> Path:
+    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
+    if not (DOCS / PAGE).is_file():
+        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
+    return DOCS
+
+
+def write(folder: Path, result: dict[str, Any], rows: Sequence[Row], title: str) -> None:
+    """Write or replace the section of this dataset, and draw its plot."""
+    key = slug(result["dataset"])
+    picture = f"results-track-{key}.png"
+    plot.draw(rows, folder / picture, title)
+    page = folder / PAGE
+    page.write_text(replaced(page.read_text(), key, section(title, result, rows, picture)))
+
+
+def section(title: str, result: dict[str, Any], rows: Sequence[Row], picture: str) -> str:
+    """Markdown."""
+    speed = result["tracker_ms"]
+    parts = [
+        f"## {title}",
+        f"`{result['measured_by']}`: bundles {', '.join(digest[:12] for digest in result['bundles'].values())}",
+        f"![HOTA, IDF1 and MOTA over bytes a frame]({picture})",
+        table(HEADS, [cells(row) for row in rows]),
+        f"The tracker takes {speed['median']:.2f} ms a frame, one time in twenty more than {speed['p95']:.2f}, with "
+        f"{speed['objects']} objects and as many faint detections of nothing, on one thread.",
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,399 @@
+/* Planes of coefficients of a frame that is coded after another: temporal.py is the reference.
+ *
+ * READ ME FIRST, three things that bite:
+ *
+ * 1. What is coded is the difference to a prediction, and the prediction is integers: levels in 1/128 of the step, times
+ *    a weight in 1/256. A float meets them only where the encoder takes the difference.
+ * 2. The weight of each block follows from how well the reference told the planes before: products of normalised levels
+ *    are at most 1023 * 1023 and fade by 1/32, so their sums stay below 2^25 + 1 and 32 bits hold them. Times 256 they
+ *    need 64 bits, as do sums over all blocks.
+ * 3. Sums of products may be negative, and are shifted nevertheless: every compiler this is built with rounds down.
+ */
+#include "coefficients.h"
+
+enum {
+    CLASSES = 25,
+    TABLES = CLASSES * BINS,
+    FADE = 5,                 /* with every plane the sums lose 2^-5 of themselves */
+    UNIT = 4,                 /* binary digits of a level that the sums do without */
+    FAR = 1023,               /* the largest normalised level */
+    PRIOR = 256,              /* so much speaks for the weight of all blocks */
+    FIRST = 128,              /* so much of each block for a weight of one, at first */
+    ONE = 256,                /* the weight of one */
+    LIMIT = (1 << 22) - 1,    /* the largest level */
+};
+
+/* Activity over expectation, in 64ths: blocks that were told well have next to none. */
+static const uint32_t edges[EDGES] = {6, 11, 18, 27, 40, 58, 84, 120, 170};
+
+/* Of one tensor as its planes go by, beside its walk. */
+typedef struct {
+    int32_t *of_reference; /* [blocks]: sums of squares of the reference's normalised levels */
+    int32_t *of_both;      /* [blocks]: of their products with this frame's */
+    int64_t all_reference, all_both;
+    int32_t *prediction; /* [blocks] */
+    int32_t *normal;     /* [blocks]: the reference's levels, normalised */
+    float *difference;   /* [blocks] */
+} trust;
+
+static void trust_free(trust *t)
+{
+    free(t->of_reference);
+    free(t->of_both);
+    free(t->prediction);
+    free(t->normal);
+    free(t->difference);
+}
+
+static int trust_start(trust *t, size_t blocks)
+{
+    *t = (trust){calloc(blocks, 4), calloc(blocks, 4), 0, 0, malloc(blocks * 4), malloc(blocks * 4), malloc(blocks * 4)};
+    return t->of_reference && t->of_both && t->prediction && t->normal && t->difference;
+}
+
+/* A level in 1/8 of 2^norm steps, rounded. */
+INLINE int32_t normalised(int32_t level, unsigned norm)
+{
+    unsigned digits = UNIT + norm;
+    level = (level + (1 << (digits - 1))) >> digits;
+    return level < -FAR ? -FAR : level > FAR ? FAR : level;
+}
+
+/* sum of products over sum of squares, in 1/256, 0 to 256. */
+INLINE int32_t weight(int64_t both, int64_t reference)
+{
+    return both <= 0 ? 0 : both >= reference ? ONE : (int32_t)(both * ONE / reference);
+}
+
+/* The prediction of a plane from the reference's levels [blocks]. */
+static void predict(trust *t, const int32_t *reference, unsigned norm, size_t blocks)
+{
+    int64_t some = (int64_t)FIRST * (int64_t)blocks;
+    int64_t all = weight(t->all_both + some, t->all_reference + some);
+    for (size_t block = 0; block < blocks; block++) {
+        int32_t own = weight(t->of_both[block] + all * PRIOR / ONE, (int64_t)t->of_reference[block] + PRIOR);
+        t->normal[block] = normalised(reference[block], norm);
+        t->prediction[block] = (own * reference[block] + ONE / 2) >> 8;
+    }
+}
+
+/* The plane's levels [blocks] are known. */
+static void learn(trust *t, const int32_t *levels, unsigned norm, size_t blocks)
+{
+    int64_t reference = 0, both = 0;
+    for (size_t block = 0; block < blocks; block++) {
+        int32_t square = t->normal[block] * t->normal[block];
+        int32_t product = t->normal[block] * normalised(levels[block], norm);
+        t->of_reference[block] += square - (t->of_reference[block] >> FADE);
+        t->of_both[block] += product - (t->of_both[block] >> FADE);
+        reference += square;
+        both += product;
+    }
+    t->all_reference += reference - (t->all_reference >> FADE);
+    t->all_both += both - (t->all_both >> FADE);
+}
+
+INLINE int32_t clamped(int32_t level)
+{
+    return level < -LIMIT ? -LIMIT : level > LIMIT ? LIMIT : level;
+}
+
+/* The level of a coefficient of this size and table over its prediction. */
+INLINE int32_t moved(const int8_t *offsets, uint32_t index, unsigned size, unsigned shift)
+{
+    int32_t level = (int32_t)size * 128;
+    return !shift && size < ESCAPE ? level + offsets[index * SYMBOLS + size] : level;
+}
+
+/* What both sides have for each tensor beside its planes. */
+typedef struct {
+    const uint16_t *expected;
+    const int8_t *offsets;  /* [TABLES][SYMBOLS] */
+    const uint8_t *norms;   /* [planes] */
+    const int32_t *reference;
+    int32_t *levels;
+} known;
+
+/* ---- Encoder ------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const rans_part *parts;  /* [TABLES][SYMBOLS] */
+    const float *thresholds; /* [TABLES][SYMBOLS], of which the last is not used */
+} encoder;
+
+/* The levels that a decoder will have: predictions, and over them what is listed in w->where. */
+static void take_in(const walk *w, const trust *s, const known *k, unsigned shift, size_t n, size_t blocks, int32_t *to)
+{
+    memcpy(to, s->prediction, blocks * sizeof *to);
+    for (size_t i = 0; i < n; i++) {
+        size_t block = w->where[i];
+        unsigned symbol = w->symbols[block], size = shift || symbol == ESCAPE ? w->sizes[block] : symbol;
+        int32_t level = moved(k->offsets, w->index[block], size, shift);
+        to[block] += s->difference[block] < 0.0f ? -level : level;
+    }
+    for (size_t block = 0; block < blocks; block++)
+        to[block] = clamped(to[block]);
+}
+
+static int encode_tensor(list *l, const encoder *e, const known *k, const tensor *t, walk *w, trust *s, const float *y)
+{
+    const int32_t *reference = k->reference;
+    int32_t *levels = k->levels;
+    size_t blocks = t->blocks;
+    for (size_t plane = 0; plane < t->planes; plane++, y += blocks, reference += blocks, levels += blocks) {
+        unsigned shift = t->shifts[plane], norm = k->norms[plane];
+        if (!reserve(l, blocks * PARTS))
+            return 0;
+        predict(s, reference, norm, blocks);
+        for (size_t block = 0; block < blocks; block++)
+            s->difference[block] = y[block] - (float)s->prediction[block] * 0.0078125f;
+        find_tables(w, blocks, edges, t->classes[plane]);
+        size_t n = shift ? quantise_shifted(w, s->difference, shift, blocks)
+                         : quantise(w, s->difference, e->thresholds, blocks);
+        put_symbols(l, w, e->parts, blocks);
+        if (shift || RARELY(any_escape(w->symbols, blocks)))
+            put_rest(l, w, shift, blocks);
+        put_signs(l, w->where, n, s->difference);
+        take_in(w, s, k, shift, n, blocks, levels);
+        learn(s, levels, norm, blocks);
+        advance(w, blocks, k->expected[t->classes[plane]]);
+    }
+    return 1;
+}
+
+/* ---- Decoder ------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    rans_decoder d;
+    const uint16_t *rows; /* of rANS, 16 numbers each */
+} decoder;
+
+/* Signs of the n coefficients that are not 0; the others are predicted. */
+static void take_levels(rans_decoder *d, const walk *w, const trust *s, const known *k, unsigned shift, size_t n,
+                        size_t blocks, int32_t *to)
+{
+    memcpy(to, s->prediction, blocks * sizeof *to);
+    for (size_t i = 0; i < n; i += SIGNS) {
+        size_t end = n - i < SIGNS ? n : i + SIGNS;
+        uint32_t signs = rans_take_raw(d, (int)(end - i));
+        for (size_t j = end; j-- > i; signs >>= 1) {
+            size_t block = w->where[j];
+            int32_t level = moved(k->offsets, w->index[block], w->sizes[block], shift);
+            to[block] += signs & 1 ? -level : level;
+        }
+    }
+    for (size_t block = 0; block < blocks; block++)
+        to[block] = clamped(to[block]);
+}
+
+/* Lists the coefficients that are not 0 by their sizes; returns how many. */
+static size_t list_sizes(walk *w, size_t blocks)
+{
+    size_t n = 0;
+    for (size_t block = 0; block < blocks; block++) {
+        w->where[n] = (uint32_t)block;
+        n += w->sizes[block] != 0;
+    }
+    return n;
+}
+
+/* Returns 0 if no encoder writes this. */
+static int decode_tensor(decoder *from, const known *k, const tensor *t, walk *w, trust *s, float *y)
+{
+    const int32_t *reference = k->reference;
+    int32_t *levels = k->levels;
+    size_t blocks = t->blocks;
+    for (size_t plane = 0; plane < t->planes; plane++, y += blocks, reference += blocks, levels += blocks) {
+        unsigned shift = t->shifts[plane], norm = k->norms[plane];
+        predict(s, reference, norm, blocks);
+        find_tables(w, blocks, edges, t->classes[plane]);
+        rans_take_plane(&from->d, from->rows, SYMBOLS, w->index, w->symbols, blocks);
+        if (!take_rest(&from->d, w, shift, blocks))
+            return 0;
+        take_levels(&from->d, w, s, k, shift, list_sizes(w, blocks), blocks, levels);
+        for (size_t block = 0; block < blocks; block++)
+            y[block] = (float)levels[block] * 0.0078125f;
+        learn(s, levels, norm, blocks);
+        advance(w, blocks, k->expected[t->classes[plane]]);
+    }
+    return 1;
+}
+
+/* ---- Python -------------------------------------------------------------------------------------------------- */
+
+/* What both functions are given beside a job. */
+typedef struct {
+    job j;
+    Py_buffer offsets, norms, reference, levels;
+} request;
+
+static void let_go(request *r)
+{
+    release(&r->j);
+    PyBuffer_Release(&r->offsets);
+    PyBuffer_Release(&r->norms);
+    PyBuffer_Release(&r->reference);
+    PyBuffer_Release(&r->levels);
+}
+
+static int check_norms(const Py_buffer *norms)
+{
+    const uint8_t *norm = norms->buf;
+    for (Py_ssize_t i = 0; i < norms->len; i++)
+        if (norm[i] > 15) {
+            PyErr_SetString(PyExc_ValueError, "norms: expected 0..15");
+            return 0;
+        }
+    return 1;
+}
+
+static int check_reference(const Py_buffer *reference)
+{
+    const int32_t *level = reference->buf;
+    int ok = 1;
+    for (Py_ssize_t i = 0; i < reference->len / 4; i++)
+        ok &= level[i] >= -LIMIT && level[i] <= LIMIT;
+    if (!ok)
+        PyErr_Format(PyExc_ValueError, "reference: expected levels up to %d", LIMIT);
+    return ok;
+}
+
+static int check_request(request *r)
+{
+    return check_job(&r->j, CLASSES) && check_length("offsets", &r->offsets, TABLES * SYMBOLS) &&
+           check_length("norms", &r->norms, r->j.classes.len) && check_norms(&r->norms) &&
+           check_length("reference", &r->reference, r->j.y.len) && check_reference(&r->reference) &&
+           check_length("levels", &r->levels, r->j.y.len);
+}
+
+/* All tensors, by an encoder or a decoder. Returns 1, 0 if no encoder writes this, or -1 if there is no memory. */
+static int all_tensors(const request *r, const encoder *e, list *l, decoder *from)
+{
+    const job *j = &r->j;
+    const int32_t *size = j->sizes.buf;
+    tensor t = {0, 0, j->classes.buf, j->shifts.buf};
+    known k = {j->expected.buf, r->offsets.buf, r->norms.buf, r->reference.buf, r->levels.buf};
+    float *y = j->y.buf;
+    int ok = 1;
+    for (Py_ssize_t i = 0; ok > 0 && i < j->tensors; i++, size += 2) {
+        walk w;
+        trust s;
+        t.planes = (size_t)size[0];
+        t.blocks = (size_t)size[1];
+        ok = walk_start(&w, t.blocks) ? 1 : -1;
+        ok = trust_start(&s, t.blocks) ? ok : -1;
+        if (ok > 0)
+            ok = e ? (encode_tensor(l, e, &k, &t, &w, &s, y) ? 1 : -1) : decode_tensor(from, &k, &t, &w, &s, y);
+        walk_free(&w);
+        trust_free(&s);
+        size_t count = t.planes * t.blocks;
+        y += count;
+        k.reference += count;
+        k.levels += count;
+        k.norms += t.planes;
+        t.classes += t.planes;
+        t.shifts += t.planes;
+    }
+    return ok;
+}
+
+/* A stream of one lane, that ends before `end`: a frame that is told well has few bytes, and each lane costs four.
+ * Returns its length, or 0 if something has no part of 2^14. */
+static size_t written(const list *l, uint8_t *end)
+{
+    rans_writer w = rans_open_single(end);
+    for (size_t i = l->count; i--;)
+        rans_push(&w, l->parts[i]);
+    return w.impossible ? 0 : rans_close(&w, end);
+}
+
+/* Returns 0 if no such stream begins like this. */
+static int opened(rans_decoder *d, const uint8_t *data, size_t length)
+{
+    *d = (rans_decoder){.x = {0, RANS_LOW, RANS_LOW, RANS_LOW}, .vector = rans_vector, .data = data,
+                        .words = length / 2, .read = 2};
+    if (length % 2 || d->words < 2)
+        return 0;
+    d->x[0] = rans_word(data, 0) << 16 | rans_word(data, 1);
+    return d->x[0] >= RANS_LOW;
+}
+
+/* Returns NULL with an exception set. */
+static PyObject *stream(const request *r, const encoder *e)
+{
+    list l = {NULL, 0, 0};
+    uint8_t *space = NULL;
+    size_t bound = 0, length = 0;
+    PyObject *result = NULL;
+    int ok;
+    Py_BEGIN_ALLOW_THREADS
+    ok = reserve(&l, (size_t)r->j.y.len / 4 + (size_t)r->j.y.len / 16 + 64) && all_tensors(r, e, &l, NULL) > 0;
+    bound = rans_bound(l.count);
+    space = ok ? malloc(bound) : NULL;
+    if (space)
+        length = written(&l, space + bound);
+    Py_END_ALLOW_THREADS
+    if (length)
+        result = PyBytes_FromStringAndSize((const char *)space + bound - length, (Py_ssize_t)length);
+    else if (space)
+        PyErr_SetString(PyExc_ValueError, "parts: expected 0 < size and start + size <= 2^14");
+    else
+        PyErr_NoMemory();
+    free(space);
+    free(l.parts);
+    return result;
+}
+
+static PyObject *py_temporal_encode(PyObject *self, PyObject *args)
+{
+    request r = {0};
+    Py_buffer parts = {0}, thresholds = {0};
+    PyObject *result = NULL;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*w*y*y*", &r.j.y, &r.j.sizes, &r.j.classes, &r.j.shifts, &r.j.expected,
+                          &r.offsets, &r.norms, &r.reference, &r.levels, &parts, &thresholds))
+        return NULL;
+    if (check_request(&r) && check_length("parts", &parts, TABLES * SYMBOLS * 4) &&
+        check_length("thresholds", &thresholds, TABLES * SYMBOLS * 4))
+        result = stream(&r, &(encoder){parts.buf, thresholds.buf});
+    let_go(&r);
+    PyBuffer_Release(&parts);
+    PyBuffer_Release(&thresholds);
+    return result;
+}
+
+static PyObject *py_temporal_decode(PyObject *self, PyObject *args)
+{
+    request r = {0};
+    Py_buffer data = {0}, rows = {0};
+    int ok;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*w*y*y*y*y*y*y*y*w*y*", &data, &r.j.y, &r.j.sizes, &r.j.classes, &r.j.shifts,
+                          &r.j.expected, &r.offsets, &r.norms, &r.reference, &r.levels, &rows))
+        return NULL;
+    ok = check_request(&r) && check_length("rows", &rows, 2 * (1 + TABLES * SYMBOLS)) ? 1 : -2;
+    if (ok > 0) {
+        decoder from;
+        Py_BEGIN_ALLOW_THREADS
+        from.rows = (const uint16_t *)rows.buf + 1;
+        ok = opened(&from.d, data.buf, (size_t)data.len) ? all_tensors(&r, NULL, NULL, &from) : 0;
+        ok = ok > 0 ? rans_end(&from.d) : ok;
+        Py_END_ALLOW_THREADS
+    }
+    let_go(&r);
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&rows);
+    if (ok == -1)
+        PyErr_NoMemory();
+    return ok < 0 ? NULL : PyBool_FromLong(ok);
+}
+
+PyMethodDef temporal_methods[] = {
+    {"temporal_encode", py_temporal_encode, METH_VARARGS,
+     "temporal_encode(y, sizes, classes, shifts, expected, offsets, norms, reference, levels, parts, thresholds)"
+     " -> bytes, and the levels"},
+    {"temporal_decode", py_temporal_decode, METH_VARARGS,
+     "temporal_decode(data, y, sizes, classes, shifts, expected, offsets, norms, reference, levels, rows)"
+     " -> bool: whether data is sound"},
+    {NULL, NULL, 0, NULL},
+};
