@@ -142,12 +142,13 @@ class Engine:
         return work
 
     def _process(self, batch: list[_Work]) -> None:
-        self._admit(batch)
-        by_bundle: dict[str, list[_Work]] = {}
-        for work in batch:
-            by_bundle.setdefault(work.frame.bundle.digest, []).append(work)
-        for together in by_bundle.values():
-            self._detect(together)
+        for part in _parts(batch):
+            self._admit(part)
+            by_bundle: dict[str, list[_Work]] = {}
+            for work in part:
+                by_bundle.setdefault(work.frame.bundle.digest, []).append(work)
+            for together in by_bundle.values():
+                self._detect(together)
 
     def _detect(self, batch: list[_Work]) -> None:
         """Frames of one bundle."""
@@ -257,6 +258,22 @@ class Engine:
             self._detectors[bundle.digest] = detector
             while len(self._detectors) > _MOST_DETECTORS:
                 self._detectors.popitem(last=False)
+
+
+def _parts(batch: list[_Work]) -> list[list[_Work]]:
+    """The batch in its order, in parts in which no camera has frames of two bundles.
+
+    Bundles go one after the other, and a frame may have to wait for one before it that turns out to lack its reference.
+    """
+    parts: list[list[_Work]] = [[]]
+    bundles: dict[tuple[str, str], str] = {}
+    for work in batch:
+        of, digest = (work.frame.key[0], work.frame.camera), work.frame.bundle.digest
+        if bundles.setdefault(of, digest) != digest:
+            parts.append([])
+            bundles = {of: digest}
+        parts[-1].append(work)
+    return parts
 
 
 def _enter(detector: Detector, states: States, work: _Work) -> None:

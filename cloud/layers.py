@@ -47,7 +47,11 @@ Keep = Callable[[Wish, Pixels], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The edge has been asked."""
+    """The edge has been asked. `other`: maybe for other parts of this layer, or in another quality; when that has come,
+    it can be asked for this.
+    """
+
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Layers:
         if refusal := self._refusal((*wish.key, wish.quality)):
             return refusal
         if self.fetching(wish.key):
-            return Asked()
+            return Asked(other=True)
         link = self._links.get(wish.edge)
         if link is None:
             return Unavailable(f"edge {wish.edge} is not connected")

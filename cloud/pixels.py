@@ -29,7 +29,7 @@ from common.codec import Layer
 from common.codec.container import Kind
 from common.errors import BitstreamError, BundleError
 from common.layers import BASE, FULL, MASK, NAMES, ORIGINAL, checksum, quality_of
-from common.scalable.pictures import MOST_PIXELS
+from common.scalable.pictures import most_pixels
 from common.scalable.regions import Region
 
 log = structlog.get_logger()
@@ -88,8 +88,8 @@ class Pixels:
         if name not in there and name != FULL:
             return Refusal(404, "no-such-layer", _absent(row, name, tuple(there)))
         offer = there.get(name, there[ORIGINAL])
-        if offer.kinds and row.width * row.height > MOST_PIXELS:
-            return Refusal(404, "no-such-layer", _too_large(row, name))
+        if offer.kinds and row.width * row.height > most_pixels(offer.name):
+            return Refusal(404, "no-such-layer", _too_large(row, offer.name))
         return _badly_asked(offer, quality) or offer
 
     async def look(
@@ -110,7 +110,7 @@ class Pixels:
         found = await self._found(row, offer, quality, regions)
         if isinstance(found, Ready):
             return found
-        return Asked() if fetching else self._layers.want(found)
+        return Asked(other=True) if fetching else self._layers.want(found)
 
     async def wait(
         self,
@@ -308,8 +308,8 @@ def _unknown(row: Record) -> Refusal:
 
 def _too_large(row: Record, name: str) -> str:
     return (
-        f"Frame {row.id} has {row.width}x{row.height} pixels; layer {name} is made of frames of up to {MOST_PIXELS}. "
-        f"There is layer={ORIGINAL}."
+        f"Frame {row.id} has {row.width}x{row.height} pixels; layer {name} is made of frames of up to "
+        f"{most_pixels(name)}. There is layer={ORIGINAL}."
     )
 
 

@@ -25,6 +25,10 @@ MOST_RULES = 100
 _QUEUE = 256
 _MOST_LABELS = 1000
 _MINUTE = 60.0
+_AGAIN_SECONDS = 1.0
+"""A layer is asked for once at a time: until a rule looks again whose frame's layer is being fetched for somebody else,
+who may want other parts of it.
+"""
 
 
 class TooManyRulesError(MidstreamError):
@@ -70,6 +74,8 @@ class Rules:
         self._armed: dict[str, _Armed] = {}
         self._named: set[str] = set()
         self._queue: asyncio.Queue[tuple[_Armed, Record]] = asyncio.Queue(_QUEUE)
+        self._later = 0
+        """Of which it will be looked again."""
 
     def __iter__(self) -> Iterator[Rule]:
         return (self._armed[name].rule for name in sorted(self._armed))
@@ -109,7 +115,8 @@ class Rules:
         while True:
             armed, row = await self._queue.get()
             try:
-                self._count(armed.rule, await self._ask(armed, row))
+                if outcome := await self._ask(armed, row):
+                    self._count(armed.rule, outcome)
             except Exception:  # one frame's trouble must not end all that follow
                 log.exception("a rule cannot ask", rule=armed.rule.name, frame=row.id)
                 self._count(armed.rule, "failed")
@@ -118,18 +125,35 @@ class Rules:
         if not armed.may_ask(self._clock()):
             self._count(armed.rule, "limited")
             return
+        self._put(armed, row)
+
+    def _put(self, armed: _Armed, row: Record) -> None:
         try:
             self._queue.put_nowait((armed, row))
         except asyncio.QueueFull:
             self._count(armed.rule, "dropped")
 
-    async def _ask(self, armed: _Armed, row: Record) -> str:
-        """What became of it: the `outcome` of midstream_rules_total."""
+    def _put_later(self, armed: _Armed, row: Record) -> None:
+        if self._later >= _QUEUE:
+            self._count(armed.rule, "dropped")
+            return
+        self._later += 1
+        asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._put_again, armed, row)
+
+    def _put_again(self, armed: _Armed, row: Record) -> None:
+        self._later -= 1
+        self._put(armed, row)
+
+    async def _ask(self, armed: _Armed, row: Record) -> str | None:
+        """What became of it: the `outcome` of midstream_rules_total; None if that is not known yet."""
         rule = armed.rule
         regions = None if rule.roi is None else of_found(armed.matching(row.found()), row)
         answer = await self._pixels.look(row, rule.layer, rule.quality, regions)
         if isinstance(answer, Ready):
             return "here"
+        if isinstance(answer, Asked) and answer.other:
+            self._put_later(armed, row)
+            return None
         if isinstance(answer, Asked):
             return "asked"
         log.info("a rule gets no pixels", rule=rule.name, frame=row.id, reason=answer.reason)

@@ -171,10 +171,12 @@ async def running(settings: Settings) -> AsyncIterator[Parts]:
         await stack.enter_async_context(_kept_alive("bundles", bundles.follow))
         if uplink is not None:
             uplink.on_bundle = bundles.heard
-            uplink.anew = Anew(spool, bundles.known, codecs.load).coded
+            anew = Anew(spool, bundles.known, codecs.load)
+            uplink.anew = anew.coded
             intake.limited = uplink.limited
             along.link, along.max_payload = uplink.link, uplink.max_payload
             await stack.enter_async_context(_kept_alive("uplink", uplink.run))
+            await stack.enter_async_context(_kept_alive("anew", partial(anew.ahead, uplink.link)))
             await stack.enter_async_context(_kept_alive("control", partial(control.run, uplink.link)))
             tidy = partial(bundles.tidy, spool.bundles)
             await stack.enter_async_context(_kept_alive("bundle cache", tidy))

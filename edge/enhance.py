@@ -26,7 +26,7 @@ from common.codec.container import Kind
 from common.errors import MidstreamError
 from common.layers import BASE, meant, quality_of
 from common.network.priority import stand_back
-from common.scalable.pictures import MOST_PIXELS, Offered, PictureLayers
+from common.scalable.pictures import Offered, PictureLayers, most_pixels
 from common.scalable.regions import Region
 from edge import picture
 from edge.meter import Meter
@@ -134,15 +134,17 @@ class Enhancer:
         layers = self._layers_of(container.bundle)
         below = [layer for layer in container.layers if layer.kind == Kind.BASE]
         sent = {(layer.kind, quality_of(layer)): layer.payload for layer in container.layers}
+        steps = _up_to(name, quality, layers)
+        most = min((most_pixels(offer.name) for offer, _ in steps), default=0)
         pixels: NDArray[np.uint8] | None = None
         made: list[Made] = []
         new = False
-        for offer, wanted in _up_to(name, quality, layers):
+        for offer, wanted in steps:
             # What is coded upon something new is new itself: it fits no other bytes.
             payload = None if new else known.get((offer.kind, wanted)) or sent.get((offer.kind, wanted))
             new = payload is None
             if payload is None:
-                pixels = self._decoded(data) if pixels is None else pixels
+                pixels = self._decoded(data, most) if pixels is None else pixels
                 payload = layers.encode(offer.name, pixels, below, wanted).payload
             below.append(Layer(offer.kind, payload))
             made.append(Made(offer.name, below[-1], wanted, new))
@@ -167,11 +169,12 @@ class Enhancer:
         self._loaded.move_to_end(prefix)
         return self._loaded[prefix]
 
-    def _decoded(self, data: bytes) -> NDArray[np.uint8]:
+    def _decoded(self, data: bytes, most: int) -> NDArray[np.uint8]:
+        """A picture of at most so many pixels. Raises NoLayerError."""
         header = picture.read_header(data, self._max_pixels)
         width, height = header.seen
-        if width * height > MOST_PIXELS:
-            raise NoLayerError(f"{width}x{height} pixels are more than the {MOST_PIXELS} coded; ask for the original")
+        if width * height > most:
+            raise NoLayerError(f"{width}x{height} pixels are more than the {most} coded; ask for the original")
         return picture.decode_whole(data, header)
 
 

@@ -69,8 +69,8 @@ class Intake:
         self._control = control
         self._meter = meter
         self._along = along
-        self.references = References(settings.temporal == "on", settings.keyframes)
-        """What frames may be coded after."""
+        self.references = References(settings.temporal == "on" and settings.ring_max_bytes > 0, settings.keyframes)
+        """What frames may be coded after. Without pictures none: it could not be coded again."""
         self.quiet_since = time.monotonic()
         """When the last frame was done with."""
         self._pool = ThreadPoolExecutor(settings.encode_workers, thread_name_prefix="encode")

@@ -43,7 +43,7 @@ class _Camera:
 
 
 class References:
-    """`next` before a frame is coded, `coded` when it is spooled, `acked` or `ended` when the cloud has answered."""
+    """`next` before a frame is coded, `coded` when it is spooled; `acked`, `ended`, `lost` as the cloud answers."""
 
     def __init__(self, enabled: bool, period: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._enabled = enabled
@@ -51,21 +51,31 @@ class References:
         """One frame in so many is coded alone, whatever there is; 0: only if it must be."""
         self._clock = clock
         self._memory = b""
+        self._here = False
+        """Whether the cloud is there. Frames that may wait for days must not need what it holds for minutes."""
         self._cameras: OrderedDict[str, _Camera] = OrderedDict()
         self._frames: dict[str, str] = {}
         """The camera of each frame that waits."""
 
     def welcome(self, memory: bytes) -> None:
         """The cloud's Welcome.references. Another memory than the last one holds nothing of ours."""
+        self._here = True
         if memory != self._memory:
             self._memory = memory
             self._cameras.clear()
             self._frames.clear()
 
+    def away(self) -> None:
+        """The stream has ended: until the next Welcome frames are coded alone. Those that wait may be coded anew."""
+        self._here = False
+        for mine in self._cameras.values():
+            mine.waiting.clear()
+        self._frames.clear()
+
     @property
     def on(self) -> bool:
         """Whether frames are coded after others."""
-        return self._enabled and self._memory.startswith(tables_name())
+        return self._enabled and self._here and self._memory.startswith(tables_name())
 
     def next(self, camera: str, bundle: bytes) -> After | None:
         """How this camera's next frame is coded with the bundle of this prefix; None: by the codec as it is."""
@@ -120,6 +130,11 @@ class References:
             if other == frame:
                 mine.acked = left
                 return
+
+    def lost(self, camera: str) -> None:
+        """The cloud does not hold what a frame of this camera was coded after: no other is coded after it."""
+        if (mine := self._cameras.get(camera)) is not None:
+            mine.acked = None
 
     def ended(self, frame: str) -> None:
         """The cloud has not decoded it as it was coded, or not at all."""

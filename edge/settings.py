@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     edge has nothing else to do."""
     temporal: Literal["on", "off"] = "on"
     """Whether frames of mode `split` are coded after an earlier one of their camera that the cloud has acked, where the
-    bundle's codec and the cloud can."""
+    bundle's codec and the cloud can. Without a ring (`ring_max_bytes`) they are not: they could not be coded again."""
     keyframes: int = Field(default=100, ge=0, le=1_000_000)
     """One frame of a camera in so many is coded alone even so. 0: only where there is nothing to code it after."""
     max_streams: int = Field(default=16, ge=0, le=256)

@@ -35,6 +35,8 @@ AHEAD = 32
 AHEAD_BYTES = 4 << 20
 STEADY_SECONDS = 10.0
 """A stream that lived so long was a good one: the next waits as little as the first."""
+TROUBLE = grpc.aio.AioRpcError, StreamEndedError, SpoolError, TimeoutError, asyncio.InvalidStateError
+"""What ends a stream without being a mistake of ours."""
 
 log = structlog.get_logger(__name__)
 
@@ -131,13 +133,7 @@ class Uplink:
                 trouble, away = _sentence(errors), False
                 if StrangerError.failed_in(errors):
                     delays = backoff()
-            except* (
-                grpc.aio.AioRpcError,
-                StreamEndedError,
-                SpoolError,
-                TimeoutError,
-                asyncio.InvalidStateError,
-            ) as errors:
+            except* TROUBLE as errors:
                 trouble = trouble or _sentence(errors)
             if away and self._away_since is None:
                 self._away_since = max(began, self.state.since)
@@ -183,6 +179,7 @@ class Uplink:
                 self.state.up, self.state.since = False, time.monotonic()
             self.state.in_flight = {}
             self.goodput.broken()
+            self.references.away()
             self._meter.link(up=False)
             call.cancel()
 
@@ -253,12 +250,17 @@ class _Stream:
         while True:
             while not self._ahead:
                 await self._read_ahead()
-            while len(self._state.in_flight) >= self._state.window:
+            await self._room()
+            await self._send(self._ahead.popleft())
+
+    async def _room(self) -> None:
+        """Wait until another frame may go: those that go anew take their credits first."""
+        while not self._again.none.is_set() or len(self._state.in_flight) >= self._state.window:
+            await self._again.none.wait()
+            if len(self._state.in_flight) >= self._state.window:
                 self._goodput.full()
                 self._returned.clear()
                 await self._returned.wait()
-            await self._again.none.wait()
-            await self._send(self._ahead.popleft())
 
     async def _read_ahead(self) -> None:
         self._spool.fresh.clear()
@@ -305,6 +307,8 @@ class _Stream:
         now = now_us()
         try:
             payload = await self._anew(frame)
+        except SpoolError:  # the disk's trouble, not the frame's: the stream begins again
+            raise
         except MidstreamError as e:
             self._end(frame, "failed", "missing reference", str(e)[:500])
             return
@@ -377,7 +381,10 @@ class _Stream:
         if nack.reason == pb.NACK_REASON_UNKNOWN_BUNDLE:
             self._strange(frame, nack.detail[:500])
         if nack.reason == pb.NACK_REASON_MISSING_REFERENCE:
-            self._missing(frame)
+            self._references.lost(frame.camera)
+            del self._state.in_flight[frame.seq]
+            self._again.add(frame)
+            self._returned.set()
             return
         reason = _reason(nack.reason)
         log.warning("the cloud refused a frame", frame_id=frame.frame_id, reason=reason, detail=nack.detail)
@@ -387,11 +394,6 @@ class _Stream:
             self._end(frame, "expired", "older than its max_age in the cloud")
         else:
             self._end(frame, "failed", reason, nack.detail[:500])
-
-    def _missing(self, frame: Pending) -> None:
-        del self._state.in_flight[frame.seq]
-        self._again.add(frame)
-        self._returned.set()
 
     def _strange(self, frame: Pending, detail: str) -> None:
         """Of a cloud that is being upgraded, not of the frame: it stays in the spool. If that takes too long, it fails,

@@ -40,11 +40,14 @@ def verify(path: Folder) -> None:
 
 
 @bundle_app.command("share")
-def share(folder: Annotated[Path, typer.Argument(help="A folder of bundles.")]) -> None:
+def share(
+    folder: Annotated[Path, typer.Argument(help="A folder of bundles.")],
+    whole: Annotated[str, typer.Option(help="The bundle of this name keeps its own files.")] = "embedded",
+) -> None:
     """Keep what several bundles of a folder have in common once, beside them."""
     with part("train"):
         from train.bundles.share import share as it
-    print(f"{it(folder) / 1e6:.1f} MB saved")
+    print(f"{it(folder, whole) / 1e6:.1f} MB saved")
 
 
 @bundle_app.command("build")

@@ -211,6 +211,23 @@ def bench_video(
         it.run(frames, bundle, codecs.split(",") if codecs else None, limit, json, plot, docs)
 
 
+@bench_app.command("scalable-video")
+def bench_scalable_video(
+    frames: Annotated[
+        list[Path], typer.Option(help="A folder of clips: folders of pictures, and videos. May be given again.")
+    ],
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: the shipped one.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many frames of a clip.", min=2)] = None,
+    json: Json = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write its section of docs/results-video.md.")] = False,
+) -> None:
+    """Base layers and a video above them, beside the same video codec alone."""
+    with part("bench"):
+        from bench.video import scalable as it
+
+        it.run(frames, bundle, limit, json, docs)
+
+
 @bench_app.command("masks")
 def bench_masks(
     bundle: Annotated[Path, typer.Option(help="A bundle's folder; it needs a mask layer.")],

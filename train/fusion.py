@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.networks import Split, shipped
+from bench.settings import hush_encoders
 from common import bundle as bundles
 from common import feature_codec
 from common.codec import Container, TemporalCodec, pack
@@ -55,6 +56,7 @@ class Videos:
 
 def videos(root: Path, limit: int | None = None) -> Videos:
     """The clips below a folder, the first `limit` frames of each. Raises MidstreamError if there are none."""
+    hush_encoders()
     split = Split(bundles.load(shipped(), "both"))
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     found: list[Example] = []

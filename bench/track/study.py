@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +106,9 @@ def measure(
 
     Raises MidstreamError if pictures cannot be read, or if the detector knows nothing that is marked.
     """
+    for bundle, clip in product(bundles, clips):
+        if not known(bundle, clip.marked):
+            raise MidstreamError(f"{clip.marked.name} marks nothing that {bundle.manifest.name} can find")
     rows = []
     for number, bundle in enumerate(bundles):
         split = Split(bundle)
@@ -161,11 +165,8 @@ def _code(scene: Scene, way: Way, quality: int, into: Gathered) -> None:
 
 
 def _judged(split: Split, clip: Clip, found: Sequence[Detections], size: tuple[int, int], sure: float) -> Counts:
-    classes = known(split.bundle, clip.marked)
-    if not classes:
-        raise MidstreamError(f"{clip.marked.name} marks nothing that {split.bundle.manifest.name} can find")
     tracks = followed(found, split.bundle.manifest.detector.labels, clip.marked.rate or RATE, sure)
-    return judged(clip.marked, tracks, size, classes)
+    return judged(clip.marked, tracks, size, known(split.bundle, clip.marked))
 
 
 def row(key: Key, scores: Scores, sizes: Sequence[int]) -> Row:

@@ -42,22 +42,20 @@ export const cameras = async () => (await json("v1/cameras")).cameras;
 // filter: camera, label, min_score, limit, cursor; what is empty is left out.
 export const results = (filter, signal) => json("v1/results", {params: filter, signal});
 
+// filter: camera, edge, limit.
+export const tracks = async (filter) => (await json("v1/tracks", {params: filter})).tracks;
+
 export const result = (frame) => json(`v1/frames/${encodeURIComponent(frame)}`);
 
 const PATIENCE_MS = 60_000;
 const image = (frame) => `v1/frames/${encodeURIComponent(frame)}/image`;
 
-// What the bytes of its detections alone show of a frame; null where that is nothing.
-export async function glimpse(frame, signal) {
-  const answer = await ask(image(frame), {params: {layer: "base"}, signal});
-  return answer.status === 200 ? answer.blob() : null;
-}
-
-// The picture of one frame, once its edge has sent it: 202 says "asked for, come back after Retry-After".
-export async function picture(frame, signal) {
+// A picture of one frame, once its edge has sent it: 202 says "asked for, come back after Retry-After".
+// params: layer, and roi where a part is enough.
+export async function picture(frame, params, signal) {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    const answer = await ask(image(frame), {params: {layer: "full"}, signal});
+    const answer = await ask(image(frame), {params, signal});
     if (answer.status === 200) return answer.blob();
     if (answer.status !== 202) throw await problemOf(answer);
     if (performance.now() > deadline) throw new Problem(0, "The edge did not send the picture within a minute");
@@ -65,10 +63,10 @@ export async function picture(frame, signal) {
   }
 }
 
-// How many bytes of a layer came from the edge: what is shown is another file, made of them.
-export async function layerBytes(frame, name) {
+// How many bytes of these layers came from the edge: what is shown is another file, made of them.
+export async function layerBytes(frame, names) {
   const {layers} = await json(`v1/frames/${encodeURIComponent(frame)}/layers`);
-  return layers.find((layer) => layer.name === name)?.bytes;
+  return layers.filter(({name}) => names.includes(name)).reduce((sum, layer) => sum + layer.bytes, 0);
 }
 
 // Retry-After in seconds, held between a fifth of a second and five.

@@ -7,6 +7,7 @@ import {History, latency} from "./history.js";
 import {Meter} from "./meter.js";
 import {parts, say} from "./parts.js";
 import {repaint} from "./repaint.js";
+import {TrackList} from "./track-list.js";
 import {Viewer} from "./viewer.js";
 import {Waterfall} from "./waterfall.js";
 
@@ -43,14 +44,16 @@ export class CameraCard {
     this.bytes = new Meter(this.parts.bytes);
     this.latency = new Meter(this.parts.latency);
     this.waterfall = new Waterfall(this.parts.waterfall);
-    this.viewer = new Viewer(this.element, {onChange: () => repaint(this)});
+    this.viewer = new Viewer(this.element, {history: this.history, onChange: () => repaint(this)});
     this.found = new DetectionList(this.parts.count, this.parts.list, {onPoint: (index) => this.viewer.point(index)});
+    this.tracks = new TrackList(this.parts.tracked, this.parts.tracks, {camera, edge});
     new IntersectionObserver(([entry]) => this.#seen(entry.isIntersecting), {rootMargin: "200px"}).observe(this.element);
   }
 
   // What /v1/cameras says of it.
   know({online}) {
     this.#online = online;
+    if (this.#onScreen) this.tracks.refresh();
     repaint(this);
   }
 
@@ -83,6 +86,7 @@ export class CameraCard {
 
   #follow() {
     this.viewer.follow(this.history.latest);
+    this.tracks.follow(this.history.latest);
     repaint(this);
   }
 

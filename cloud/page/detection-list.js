@@ -42,7 +42,7 @@ export class DetectionList {
   #fill({item, label, bar, value}, detection) {
     item.hidden = !detection;
     if (!detection) return;
-    item.style.setProperty("--hue", hue(detection.label));
+    item.style.setProperty("--hue", hue(detection));
     bar.style.setProperty("--score", detection.score);
     say(label, named(detection));
     say(value, score(detection.score));

@@ -1,6 +1,7 @@
 // What the page remembers of one camera: its last KEPT results in order, and their running sums. Nothing grows.
 
 const KEPT = 120;
+const TRAIL = 30;
 
 export class History {
   #results = [];
@@ -28,6 +29,19 @@ export class History {
 
   get sums() {
     return {frames: this.#results.length, coded: this.#coded, source: this.#source};
+  }
+
+  // Where each track was up to a result, and shortly before: the middles of its boxes, oldest first, by its id.
+  trails({number}) {
+    const trails = new Map();
+    for (const {detections} of this.#results.filter((one) => one.number <= number).slice(-TRAIL)) {
+      for (const {track_id: track, box: [x1, y1, x2, y2]} of detections) {
+        if (track === undefined) continue;
+        if (!trails.has(track)) trails.set(track, []);
+        trails.get(track).push([(x1 + x2) / 2, (y1 + y2) / 2]);
+      }
+    }
+    return trails;
   }
 
   series(of) {

@@ -16,13 +16,15 @@ const GROUNDS = {
 };
 
 // across, down: the picture's size in pixels, which the boxes are given in.
+// trails: where each track was, oldest first: Map of id to [x, y] pairs.
 // ground: "light" | "dark" | "picture"; pointed: index of the detection to lift out, or -1.
-export function drawOverlay(canvas, {width: across, height: down, detections}, ground, pointed = -1) {
+export function drawOverlay(canvas, {width: across, height: down, detections, trails}, ground, pointed = -1) {
   const pen = sized(canvas);
   const {clientWidth: width, clientHeight: height} = canvas;
   const scale = {x: width / across, y: height / down};
   const marks = detections.map((detection, index) => mark(detection, index, scale, pointed));
   const look = GROUNDS[ground];
+  for (const one of marks) drawTrail(pen, one, trails.get(one.detection.track_id) ?? [], scale, look);
   for (const one of [...marks].sort((a, b) => area(b) - area(a))) drawBox(pen, one, look);
   const placed = [];
   for (const one of [...marks].sort(byPrecedence)) drawTag(pen, one, look, placed, marks, {width, height});
@@ -52,12 +54,26 @@ function mark(detection, index, scale, pointed) {
 const area = ({width, height}) => width * height;
 const byPrecedence = (a, b) => b.lifted - a.lifted || b.detection.score - a.detection.score;
 
+// The older, the fainter.
+function drawTrail(pen, {detection, faded}, points, scale, look) {
+  pen.lineWidth = 2;
+  pen.lineCap = "round";
+  pen.strokeStyle = colour(detection, look.lightness);
+  for (let i = 1; i < points.length; i += 1) {
+    pen.globalAlpha = (faded ? 0.2 : 0.9) * (i / points.length);
+    pen.beginPath();
+    pen.moveTo(points[i - 1][0] * scale.x, points[i - 1][1] * scale.y);
+    pen.lineTo(points[i][0] * scale.x, points[i][1] * scale.y);
+    pen.stroke();
+  }
+}
+
 function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
   pen.globalAlpha = faded ? 0.3 : 1;
   pen.beginPath();
   pen.roundRect(x, y, width, height, Math.min(4, width / 2, height / 2));
   if (look.fill) {
-    pen.fillStyle = colour(detection.label, look.lightness, lifted ? 2.5 * look.fill : look.fill);
+    pen.fillStyle = colour(detection, look.lightness, lifted ? 2.5 * look.fill : look.fill);
     pen.fill();
   }
   if (look.halo) {
@@ -65,7 +81,7 @@ function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
     pen.lineWidth = 4;
     pen.stroke();
   }
-  pen.strokeStyle = colour(detection.label, look.lightness);
+  pen.strokeStyle = colour(detection, look.lightness);
   pen.lineWidth = lifted ? 3 : 1.75;
   pen.stroke();
 }
@@ -85,7 +101,7 @@ function drawTag(pen, one, look, placed, marks, frame) {
   if (!place) return;
   placed.push(place);
   pen.globalAlpha = faded ? 0.3 : 1;
-  pen.fillStyle = colour(detection.label, look.lightness);
+  pen.fillStyle = colour(detection, look.lightness);
   pen.beginPath();
   pen.roundRect(place.x, place.y, place.width, place.height, 4);
   pen.fill();

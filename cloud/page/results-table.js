@@ -3,7 +3,7 @@
 import {results} from "./api.js";
 import {bytes, milliseconds, score, share, timeWithTenths} from "./format.js";
 import {isNewer, latency} from "./history.js";
-import {hue} from "./label-colour.js";
+import {hueOfLabel} from "./label-colour.js";
 import {parts, say} from "./parts.js";
 import {repaint} from "./repaint.js";
 
@@ -198,7 +198,7 @@ function chips(detections) {
 
 function chip({label, many, value}) {
   const element = word("chip", many > 1 ? `${many} × ${label} ` : `${label} `);
-  element.style.setProperty("--hue", hue(label));
+  element.style.setProperty("--hue", hueOfLabel(label));
   element.append(word("value", score(value)));
   return element;
 }

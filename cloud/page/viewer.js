@@ -1,44 +1,16 @@
 // One camera's frame: boxes over nothing while live; held still, with its picture beneath, when somebody asks to look.
-// Where the frame's own bytes show something of it, that comes first, and the picture takes its place.
+// What shows something of it with fewer bytes comes first; the picture then lies over that, and can be wiped off it.
+// Where pictures are coded in tiles a part can be had alone.
 
-import {glimpse, layerBytes, picture, Problem} from "./api.js";
-import {bytes, count, score, time} from "./format.js";
+import {layerBytes, picture, Problem} from "./api.js";
+import {score} from "./format.js";
+import {BUTTONS, has, least, most, named, NOTES, PART_IN, tiled} from "./looks.js";
 import {drawOverlay} from "./overlay.js";
+import {Part, patched} from "./part.js";
 import {parts, say} from "./parts.js";
 import {repaint} from "./repaint.js";
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
-
-// What the strip under the frame says. live: follows the camera; held: one frame, boxes only; asking: its picture is
-// on the way; glimpsed: so it is, and beneath is what the frame's bytes show; shown: it is here; refused: it will not come.
-const NOTES = {
-  live: ({live}) =>
-    live?.provenance === "image"
-      ? "Boxes only: the small picture they were found in was not kept."
-      : "Boxes only: the picture stayed at the edge.",
-  held: ({held}) => `${named(held)}, boxes only.`,
-  asking: ({held}) => `${named(held)}. Asking its edge for the picture …`,
-  glimpsed: ({held}) => `${named(held)}, as the ${bytes(held.bytes.coded)} it was sent in show it. Asking for more …`,
-  shown: ({held, fetched}) => `${named(held)}. ${bytes(fetched)} of pixels fetched to look at it.`,
-  refused: ({held, problem, beneath}) =>
-    `${named(held)}. ${reason(problem)}${beneath ? " This is what its own bytes show." : ""}`,
-};
-
-const REASONS = {
-  404: "The cloud does not know this frame",
-  409: "The cloud no longer has what this frame was coded with",
-  410: "The edge no longer has this picture",
-  422: "What the edge sent was damaged",
-  503: "The edge is out of reach",
-};
-
-const BUTTONS = {live: "Show pixels", held: "Show pixels", refused: "Try again"};
-
-const named = (result) => `Frame ${count(result.number)}, ${time(result.captured_at)}`;
-
-const layered = ({layers}) => layers?.includes("base");
-
-const reason = ({status, message}) => `${(REASONS[status] ?? message).replace(/\.$/, "")}.`;
 
 export class Viewer {
   state = "live";
@@ -47,15 +19,19 @@ export class Viewer {
   least = 0;
   #live = null;
   #address = "";
+  #beneath = "";
   #asking = new AbortController();
 
-  // onChange: another frame is shown, or it is shown in another way.
-  constructor(root, {onChange}) {
-    this.parts = parts(root);
-    this.onChange = onChange;
-    this.parts.show.addEventListener("click", () => this.look());
-    this.parts.release.addEventListener("click", () => this.release());
-    new ResizeObserver(() => repaint(this)).observe(this.parts.canvas);
+  // history: of the camera. onChange: another frame is shown, or it is shown in another way.
+  constructor(root, {history, onChange}) {
+    Object.assign(this, {history, onChange});
+    const {show, part, release, wipe, frame, box, canvas} = (this.parts = parts(root));
+    show.addEventListener("click", () => this.look());
+    part.addEventListener("click", () => this.choose());
+    release.addEventListener("click", () => this.release());
+    wipe.addEventListener("input", () => this.#wipe(wipe.value));
+    this.part = new Part(frame, box, {onTake: (region) => this.#patch(region)});
+    new ResizeObserver(() => repaint(this)).observe(canvas);
     darkness.addEventListener("change", () => repaint(this));
     this.#turn("live");
   }
@@ -93,28 +69,65 @@ export class Viewer {
     repaint(this);
   }
 
-  async look() {
+  // All of the picture.
+  look() {
+    return this.#ask(async (held, signal) => {
+      if (has(held, "base") && (await this.#lay(await picture(held.id, {layer: "base"}, signal), signal))) {
+        this.#turn("glimpsed");
+      }
+      const blob = await picture(held.id, {layer: "full"}, signal);
+      const fetched = has(held, "base") ? await this.#came() : blob.size;
+      if (await this.#lay(blob, signal)) this.#turn("shown", {fetched});
+    });
+  }
+
+  // The least picture, of which parts can be made sharp.
+  choose() {
+    return this.#ask(async (held, signal) => {
+      if (!(await this.#lay(await picture(held.id, {layer: "base"}, signal), signal))) return;
+      this.part.begin(held);
+      this.#turn("choosing");
+      this.parts.box.focus({preventScroll: true});
+    });
+  }
+
+  #patch(part) {
+    if (this.state === "fetching") return null;
+    this.#turn("fetching", {part});
+    return this.#try(async (held, signal) => {
+      const before = await this.#came();
+      const roi = [part.x, part.y, part.width, part.height].join(",");
+      const blob = await picture(held.id, {layer: "full", roi}, signal);
+      const fetched = (await this.#came()) - before;
+      if (await this.#lay(await patched(this.parts.picture, blob, part), signal)) this.#turn("patched", {part, fetched});
+    });
+  }
+
+  async #ask(what) {
     if (!this.result) return;
     this.hold(this.result);
     this.#turn("asking");
+    await this.#try(what);
+  }
+
+  async #try(what) {
     const {signal} = this.#asking;
     try {
-      await this.#glimpse(signal);
-      const blob = await picture(this.held.id, signal);
-      const fetched = layered(this.held) ? await layerBytes(this.held.id, "full") : blob.size;
-      if (await this.#lay(blob, signal)) this.#turn("shown", {fetched});
+      await what(this.held, signal);
     } catch (problem) {
-      if (!signal.aborted) this.#turn("refused", {problem, beneath: this.#address !== ""});
+      if (signal.aborted) return;
+      this.part.end();
+      this.#turn("refused", {problem, beneath: this.#address !== ""});
     }
   }
 
-  async #glimpse(signal) {
-    if (!layered(this.held)) return;
-    const blob = await glimpse(this.held.id, signal);
-    if (blob && (await this.#lay(blob, signal))) this.#turn("glimpsed");
+  // Bytes of the layers that are shown.
+  #came() {
+    return layerBytes(this.held.id, [least(this.held), most(this.held)]);
   }
 
-  // Puts a picture beneath the boxes once it can be shown whole. False if nobody wants it any more.
+  // Puts a picture beneath the boxes once it can be shown whole, the first one beneath those after it. False if nobody
+  // wants it any more.
   async #lay(blob, signal) {
     const address = URL.createObjectURL(blob);
     const ready = Object.assign(new Image(), {src: address});
@@ -126,47 +139,69 @@ export class Viewer {
       URL.revokeObjectURL(address);
       return false;
     }
-    URL.revokeObjectURL(this.#address);
+    if (this.#address && !this.#beneath) {
+      this.#beneath = this.#address;
+      this.parts.beneath.src = this.#beneath;
+      this.#wipe(0);
+    } else URL.revokeObjectURL(this.#address);
     this.#address = address;
     this.parts.picture.src = address;
     await this.parts.picture.decode().catch(() => {});
     return !signal.aborted;
   }
 
+  // So much of the picture, in percent from the left, is taken off what is beneath.
+  #wipe(share) {
+    this.parts.wipe.value = share;
+    this.parts.frame.style.setProperty("--wipe", `${share}%`);
+  }
+
   #drop() {
     this.#asking.abort();
     this.#asking = new AbortController();
-    this.parts.picture.removeAttribute("src");
-    if (this.#address) URL.revokeObjectURL(this.#address);
-    this.#address = "";
+    this.part.end();
+    for (const image of [this.parts.picture, this.parts.beneath]) image.removeAttribute("src");
+    for (const address of [this.#address, this.#beneath]) if (address) URL.revokeObjectURL(address);
+    this.#address = this.#beneath = "";
+    this.#wipe(0);
     this.pointed = -1;
   }
 
   #turn(state, facts = {}) {
     this.state = state;
-    const {show, release, picture: image, note} = this.parts;
+    const {show, release, picture: image, beneath, note, wiping, lesser: from, fuller: to} = this.parts;
     say(note, NOTES[state]({held: this.held, live: this.#live, ...facts}));
     note.title = facts.problem?.message ?? "";
     note.closest(".view").dataset.state = state;
-    const focused = document.activeElement === show;
+    const focused = [show, this.parts.part].includes(document.activeElement);
     say(show, BUTTONS[state] ?? "");
     show.hidden = !(state in BUTTONS);
     release.hidden = state === "live";
+    this.#offer();
     image.hidden = this.#address === "";
     image.alt = image.hidden ? "" : named(this.held);
-    if (focused && show.hidden) release.focus();
+    beneath.hidden = wiping.hidden = this.#beneath === "";
+    say(from, least(this.held) === "clean" ? "clean" : "base");
+    say(to, most(this.held));
+    if (focused && document.activeElement.hidden) release.focus();
     this.onChange();
     repaint(this);
+  }
+
+  #offer() {
+    this.parts.part.hidden = !(PART_IN.includes(this.state) && tiled(this.result));
   }
 
   draw() {
     if (!this.result) return;
     if (this.state === "live") say(this.parts.note, NOTES.live({live: this.#live}));
+    this.#offer();
     const {detections, result: {width, height}} = this;
     const {canvas, frame, nothing} = this.parts;
     frame.style.setProperty("--ratio", width / height);
     const ground = this.#address ? "picture" : darkness.matches ? "dark" : "light";
-    drawOverlay(canvas, {width, height, detections}, ground, this.pointed);
+    const trails = this.history.trails(this.result);
+    drawOverlay(canvas, {width, height, detections, trails}, ground, this.pointed);
     nothing.hidden = detections.length > 0 || this.#address !== "";
     say(nothing, this.result.detections.length ? `nothing from ${score(this.least)} up` : "nothing found in this frame");
   }

@@ -32,7 +32,14 @@ from common.scalable.regions import Regions, check_regions
 
 MOST_PIXELS = 1 << 24
 """Of a picture: 4096 x 4096. A larger one is neither coded nor decoded."""
+MOST_NOISY = 1 << 22
+"""Of one whose noise is coded: 2048 x 2048. Noise has four times as many channels as a picture, and as many bytes."""
 PREVIEW = "preview.onnx"
+
+
+def most_pixels(name: str) -> int:
+    """Of a picture that the layer of this name can be had of."""
+    return MOST_NOISY if name == NOISY else MOST_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +99,8 @@ class PictureLayers:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise ValueError(f"picture: expected uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}")
         height, width = picture.shape[:2]
-        if width * height > MOST_PIXELS:
-            raise ValueError(f"picture: expected at most {MOST_PIXELS} pixels, got {width}x{height}")
+        if width * height > (most := most_pixels(name)):
+            raise ValueError(f"picture: expected at most {most} pixels, got {width}x{height}")
         frame = self._frame(layer.kind, base, width, height)
         if quality is None and layer.tiled:
             quality = quality_of(frame.payload(self._about[LOW].kind))
@@ -190,6 +197,7 @@ class PictureLayers:
         layer = self.layer(meant(name, self._about))
         if layer.name not in self._pixels:
             raise ValueError(f"layer: expected one of {list(self._pixels)}, got {name!r}")
+        _check_size(width, height, most_pixels(layer.name))
         frame = self._frame(layer.kind, layers, width, height)
         frame.payload(layer.kind)
         return layer, frame
@@ -246,6 +254,6 @@ def _pixel_layers(bundle: Bundle, networks: Networks) -> dict[str, PixelLayer]:
     return {name: FullLayer.open(bundle, about[name], networks) for name in (FULL, CLEAN) if name in about}
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, most: int = MOST_PIXELS) -> None:
     check(width > 0 and height > 0, "picture", "a positive size", f"{width}x{height}")
-    check(width * height <= MOST_PIXELS, "picture", f"at most {MOST_PIXELS} pixels", f"{width}x{height}")
+    check(width * height <= most, "picture", f"at most {most} pixels", f"{width}x{height}")

@@ -210,6 +210,16 @@ class Book:
         """Note why a frame goes without the enhancement it was promised with."""
         self._db.execute("UPDATE frames SET pixels = ? WHERE seq = ?", (why, seq))
 
+    def recode(self, seq: int, payload: bytes) -> None:
+        """Put another payload in the place of a queued frame's, if there is room for it."""
+        sizes = self._db.execute(
+            "SELECT payload_bytes FROM frames WHERE seq = ? AND state = 'queued'", (seq,)
+        ).fetchone()
+        if sizes is None or self.charged + (more := len(payload) - sizes[0]) > self.limits.max_bytes:
+            return
+        self._db.execute("UPDATE frames SET payload = ?, payload_bytes = ? WHERE seq = ?", (payload, len(payload), seq))
+        self.queued_bytes += more
+
     def finish(self, seq: int, state: str, reason: str = "", detail: str = "") -> None:
         """End a queued frame; of one that has ended already nothing changes."""
         row = self._db.execute(

@@ -86,6 +86,10 @@ class Spool:
         """End a frame. Nobody waits for it, unless `soon`: then it is written at once."""
         self._jobs.put(_Job(lambda book: book.finish(seq, state, reason, detail), lazy=not soon, owed=True))
 
+    def recode(self, seq: int, payload: bytes) -> None:
+        """Send this in the place of a queued frame's payload, if there is room for it. Nobody waits for it."""
+        self._jobs.put(_Job(lambda book: book.recode(seq, payload), lazy=True))
+
     def left_out(self, seq: int, why: str) -> None:
         """Note that a frame goes without the enhancement it was promised with. Nobody waits for it."""
         self._jobs.put(_Job(lambda book: book.left_out(seq, why), lazy=True, owed=True))
@@ -100,6 +104,10 @@ class Spool:
             return frames
         finally:
             self.claims.read(up_to)
+
+    async def waiting(self, after: int, limit: int, max_bytes: int) -> list[Pending]:
+        """The same for somebody who only looks, and does not send."""
+        return await self._read(partial(self._reader.pending, after, limit, max_bytes))
 
     async def record(self, frame_id: str) -> Record | None:
         """What the ledger says of a frame."""

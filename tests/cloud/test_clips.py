@@ -64,9 +64,9 @@ async def give(edge: Edge, places: dict[str, int], gone: Sequence[int] = ()) -> 
             await reply(edge, request, jpeg(20 + 30 * place), content_type="image/jpeg")
 
 
-async def made(cloud: Running, edge: Edge, places: dict[str, int], gone: Sequence[int] = (), **more: Any) -> Any:
+async def made(cloud: Running, keeper: Edge, places: dict[str, int], gone: Sequence[int] = (), **more: Any) -> Any:
     """The clip, with an edge that gives what it is asked for."""
-    giving = asyncio.create_task(give(edge, places, gone))
+    giving = asyncio.create_task(give(keeper, places, gone))
     try:
         return await cloud.http.get(CLIP, params=when(wait="20s", **more))
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from common import feature_codec
 from common.bundle import Bundle
 from common.codec import Container, State, TemporalCodec, pack
 from common.errors import MissingReferenceError
+from tests.cloud import tiny
 from tests.cloud.test_engine import engine
 from tests.cloud.test_engine import frame as packed
 
@@ -62,7 +64,7 @@ Run = Callable[[list[Frame]], list[Outcome]]
 @pytest.fixture
 def run() -> Iterator[tuple[Engine, Run]]:
     """An engine, and how to send frames through it and wait for what became of them."""
-    with engine(4, wait_ms=1) as (one, delivered):
+    with engine(4, wait_ms=20) as (one, delivered):
 
         def through(frames: list[Frame]) -> list[Outcome]:
             for f in frames:
@@ -110,6 +112,23 @@ def test_an_edge_that_gives_a_frame_up_goes_on_with_the_next(camera: Camera, run
     lost = Reason.MISSING_REFERENCE
     assert [refused(o) for o in through([camera.frame(1, 0), camera.frame(2, None)])] == [lost, lost]
     assert [refused(o) for o in through([camera.frame(2, None, anew=True), camera.frame(3, None)])] == [None, None]
+
+
+def test_another_bundle_in_the_same_batch_waits_too(
+    bundle: Bundle, camera: Camera, run: tuple[Engine, Run], tmp_path: Path
+) -> None:
+    """Bundles go one after the other, and the one that comes first is not the one of the frame that is missing."""
+    one, through = run
+    other = tiny.write(tmp_path)
+    camera.frame(0, None)  # never arrives
+    switched = [
+        replace(packed(other, seq, tiny.payload(other, {})), camera=name) for seq, name in ((1, "y"), (3, "door"))
+    ]
+    one.prepare(bundle)
+    one.prepare(other)
+    got = through([switched[0], camera.frame(2, 0), switched[1]])
+    lost = Reason.MISSING_REFERENCE
+    assert [refused(o) for o in got] == [None, lost, lost]
 
 
 def test_cameras_neither_share_references_nor_wait_for_each_other(

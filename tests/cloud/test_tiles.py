@@ -265,6 +265,31 @@ async def test_a_rule_sends_for_what_matched(cloud: Running, held: Bundle, layer
                 await asyncio.sleep(0.02)
 
 
+async def test_two_rules_send_for_other_parts_of_one_frame(
+    cloud: Running, held: Bundle, layers: PictureLayers, shot: Coded
+) -> None:
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(held, shot, shot.layers[:1]))
+        best, *others = sorted({found["score"] for found in (await cloud.json(path))["detections"]}, reverse=True)
+        await put(cloud, "best", min_score=best, roi="label")
+        await put(cloud, "all", min_score=others[-1], roi="label")
+        path = await stored(cloud, edge, sealed(held, shot, shot.layers[:1]), 2)
+        for rule in ("best", "all"):
+            request = await asked(edge)
+            below = [] if request.HasField("below") else [shot.layers[1]]
+            cut = layers.cut(shot.layers[2], wanted(request), *SIZE)
+            await reply(edge, request, sealed(held, shot, [*below, cut]))
+            async with asyncio.timeout(20):
+                while await outcomes(cloud, rule) != {"asked": 1}:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        row = await cloud.parts.store.result(path.split("/")[3])
+        assert row
+        needed = layers.cut(shot.layers[2], regions.of_found(row.found(), row, others[-1]), *SIZE)
+        answer = await settled(cloud, f"{path}/layers")
+        tiles_here = {layer["name"]: layer["tiles"] for layer in answer.json()["layers"]}["full"]
+        assert tiles_here["here"] == layers.tiles(needed, *SIZE).sum()
+
+
 def row_of(found: str, width: int = 640, height: int = 480) -> Record:
     values = dict.fromkeys(Record.__slots__, 0) | {"width": width, "height": height, "detections": found, "id": "f"}
     return Record(**values)
@@ -361,6 +386,7 @@ async def test_clean_and_noisy(settings: Callable[..., Settings], tmp_path_facto
     denoise = tiny.write(tmp_path_factory.mktemp("denoise"), tiny.DENOISE)
     layers, shot = PictureLayers.open(denoise), frame(denoise)
     base, clean, noisy = shot.layers
+    large = shot._replace(picture=np.broadcast_to(shot.picture[:1, :1], (2048, 3072, 3)))
     async with running(settings(bundles_dir=denoise.path.parent), denoise) as cloud, cloud.edge() as edge:
         path = await stored(cloud, edge, sealed(denoise, shot, [base]))
         assert (await cloud.json(path))["layers"] == ["base", "clean", "full", "noisy", "original"]
@@ -377,3 +403,7 @@ async def test_clean_and_noisy(settings: Callable[..., Settings], tmp_path_facto
         answer = await settled(cloud, f"{path}/image?layer=clean&quality=500&format=png")
         assert np.array_equal(pixels(answer), layers.decode([better], *shot.size, name="clean"))
         assert (await cloud.http.get(f"{path}/image?layer=noisy")).status_code == 200
+        path = await stored(cloud, edge, sealed(denoise, large, [base]), 2)
+        answer = await cloud.http.get(f"{path}/image?layer=full")
+        assert answer.status_code == 404 and "layer noisy is made of frames of up to 4194304" in answer.text
+        assert (await cloud.http.get(f"{path}/image?layer=clean")).status_code == 202

@@ -11,8 +11,9 @@ from common.codec import unpack
 from common.codec.temporal import tables_name
 from common.codec.transform import AFTER
 from common.wire import stream_pb2 as pb
+from edge import anew
 from tests.edge.conftest import Edge, Start
-from tests.edge.peer import Answer, Peer, ack, nack, until
+from tests.edge.peer import Answer, Peer, ack, nack, silent, until
 from tests.edge.pictures import jpeg
 
 LOST = pb.NACK_REASON_MISSING_REFERENCE
@@ -120,7 +121,7 @@ async def test_what_the_cloud_lost_comes_anew_and_in_order(start: Start, holding
 
 async def test_without_its_picture_a_lost_frame_fails_with_the_reason(start: Start, holding: Holding) -> None:
     holding.verdict = lambda packet: nack(packet, LOST, "not held") if after(packet) else ack(packet)
-    async with start(holding, ready=False, ring_max_bytes=0) as edge:
+    async with start(holding, ready=False, ring_max_bytes=1) as edge:
         await until(lambda: edge.parts.codecs.current is not None, 60)
         await post(edge, 2, holding)
         await until(lambda: edge.parts.spool.stats.ended.get(("failed", "missing reference")) == 1)
@@ -137,3 +138,96 @@ async def test_another_memory_holds_nothing(start: Start, holding: Holding) -> N
         await until(lambda: edge.parts.uplink is not None and edge.parts.uplink.state.up)
         await post(edge, 2, holding)
     assert [after(packet) for packet in holding.packets] == [False, True, False, True]
+
+
+async def test_without_any_picture_what_is_coded_alone_goes_again_as_it_is(start: Start, holding: Holding) -> None:
+    """A camera is not blocked for ever by one frame that cannot be had, whatever the mode of those behind it."""
+    lost, taken = False, []
+
+    def verdict(packet: pb.Packet) -> Answer:
+        nonlocal lost
+        lost = not packet.anew and (lost or not unpack(packet.payload).keyframe)
+        if lost:
+            return nack(packet, LOST, "not held")
+        taken.append(packet)
+        return ack(packet)
+
+    holding.verdict = verdict
+    async with start(holding, ready=False, ring_max_bytes=1) as edge:
+        await until(lambda: edge.parts.codecs.current is not None, 60)
+        await post(edge, 2, holding)
+        await until(lambda: edge.parts.spool.stats.ended.get(("failed", "missing reference")) == 1)
+        answer = await edge.http.patch("/v1/operating-point", json={"mode": "image", "camera": "door"})
+        assert answer.status_code == 200
+        await post(edge, 2, holding)
+        await until(lambda: edge.parts.spool.stats.ended.get(("done", "")) == 3)
+    codecs = [unpack(packet.payload).codec for packet in taken]
+    assert codecs == [1, 3, 3] and [packet.anew for packet in taken] == [False, True, False]
+    (refused, again) = (packet for packet in holding.packets if packet.seq == taken[1].seq)
+    assert refused.payload == again.payload
+
+
+async def test_what_goes_anew_keeps_to_the_window(start: Start, holding: Holding) -> None:
+    """The cloud ends a stream that has more in flight; other cameras' frames wait for the credits."""
+    holding.window, most, flying = 2, 0, set()
+    held: list[pb.Packet] = []
+
+    def verdict(packet: pb.Packet) -> Answer:
+        nonlocal most
+        flying.add(packet.seq)
+        most = max(most, len(flying))
+        if after(packet):
+            flying.discard(packet.seq)
+            return nack(packet, LOST, "not held")
+        if packet.camera == "yard" or packet.anew:
+            held.append(packet)  # answered below, so that the window stays full for a while
+            return None
+        flying.discard(packet.seq)
+        return ack(packet)
+
+    async def answering() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if held:
+                flying.discard(held[0].seq)
+                holding.say(ack(held.pop(0)))
+
+    holding.verdict = verdict
+    async with start(holding, ready=False) as edge:
+        await until(lambda: edge.parts.codecs.current is not None, 60)
+        await post(edge, 1, holding)
+        answers = asyncio.create_task(answering())
+        for i in range(9):
+            assert (await edge.post(jpeg(320, 240, 7), x_camera_id="yard" if i % 3 else "door")).status_code == 202
+        await until(lambda: edge.parts.spool.stats.ended.get(("done", "")) == 10, 60)
+        answers.cancel()
+    assert any(packet.anew for packet in holding.packets)
+    assert most == 2 and len(holding.hellos) == 1
+
+
+async def test_what_waits_is_coded_alone_while_the_cloud_is_away(
+    start: Start, holding: Holding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later its picture may have gone from the ring, and its reference from the cloud."""
+    monkeypatch.setattr(anew, "AWAY_S", 0.1)
+    monkeypatch.setattr(anew, "LOOK_S", 0.1)
+    async with start(holding, ready=False) as edge:
+        await until(lambda: edge.parts.codecs.current is not None, 60)
+        await post(edge, 2, holding)
+        holding.verdict = silent
+        await post(edge, 2, holding)
+        assert [after(packet) for packet in holding.packets] == [False, True, True, True]
+        await holding.stop()
+        spool, done = edge.parts.spool, edge.parts.spool.stats.queued_bytes
+        for _ in range(200):
+            waiting = await spool.waiting(0, 10, 1 << 20)
+            if all(unpack(frame.payload).keyframe for frame in waiting):
+                break
+            await asyncio.sleep(0.1)
+        assert [unpack(frame.payload).keyframe for frame in waiting] == [True, True]
+        await spool.settle()
+        assert spool.stats.queued_bytes == sum(len(frame.payload) for frame in waiting) > done
+        holding.verdict = ack
+        await holding.start()
+        await until(lambda: spool.stats.ended.get(("done", "")) == 4, 60)
+    assert [(after(packet), packet.anew) for packet in holding.packets[4:]] == [(False, False)] * 2

@@ -108,3 +108,30 @@ def test_cameras_are_bounded() -> None:
     found.acked(f"f{CAMERAS}")
     newest = found.next(f"c{CAMERAS}", BUNDLE)
     assert newest is not None and newest.before is not None
+
+
+def test_what_the_cloud_lost_is_not_referred_to_again() -> None:
+    found, _ = references()
+    found.next("door", BUNDLE)
+    found.coded("door", "f0", BUNDLE, state())
+    found.acked("f0")
+    found.coded("door", "f1", BUNDLE, later := state(1))
+    found.lost("door")
+    found.lost("yard")  # of a camera that is not known
+    assert found.next("door", BUNDLE) == After(None, True)
+    found.acked("f1")
+    assert found.next("door", BUNDLE) == After(later, True)
+
+
+def test_while_the_cloud_is_away_frames_are_coded_alone() -> None:
+    """They may wait for days, and what they would be coded after is held for minutes."""
+    found, _ = references()
+    found.next("door", BUNDLE)
+    found.coded("door", "f0", BUNDLE, one := state())
+    found.acked("f0")
+    found.coded("door", "f1", BUNDLE, state(1))
+    found.away()
+    assert found.next("door", BUNDLE) is None
+    found.welcome(MEMORY)
+    found.acked("f1")  # it may have been coded anew meanwhile, and left nothing
+    assert found.next("door", BUNDLE) == After(one, True)

@@ -30,7 +30,8 @@ _FLAGS = (
     "--disable-dev-shm-usage",
     "--remote-debugging-port=0",
 )
-_KEYS = {"Tab": (9, ""), "Enter": (13, "\r")}
+_KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowRight": (39, ""), "ArrowDown": (40, "")}
+_SHIFT = 8
 
 
 def installed() -> str | None:
@@ -119,11 +120,25 @@ class Page:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
 
-    def press(self, key: str) -> None:
-        """Tab or Enter."""
+    def drag(self, selector: str, begin: tuple[float, float], end: tuple[float, float]) -> None:
+        """With the mouse held down, from one place in the element to another; places are parts of its sides."""
+        x, y, width, height = self.js(
+            f"(() => {{ const element = document.querySelector({json.dumps(selector)});"
+            " element.scrollIntoView({block: 'center'}); const box = element.getBoundingClientRect();"
+            " return [box.x, box.y, box.width, box.height]; })()"
+        )
+        middle = tuple((a + b) / 2 for a, b in zip(begin, end, strict=True))
+        steps = (("mousePressed", begin), ("mouseMoved", middle), ("mouseMoved", end), ("mouseReleased", end))
+        for kind, (right, down) in steps:
+            place = {"x": x + right * width, "y": y + down * height}
+            self.call("Input.dispatchMouseEvent", type=kind, **place, button="left", buttons=1, clickCount=1)
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """One of _KEYS."""
         code, text = _KEYS[key]
+        what = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, text=text)
+            self.call("Input.dispatchKeyEvent", type=kind, modifiers=_SHIFT if shift else 0, **what)
 
     def write(self, selector: str, text: str) -> None:
         """Select what the field holds and type over it."""

@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,8 +44,8 @@ class Edge:
         self._settled: queue.Queue[Any] = queue.Queue()
         self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS)
         self.keeps_pictures = True
-        self.layers: dict[str, bytes] = {}
-        """What it answers when it is asked for these layers, as containers."""
+        self.layers: dict[str, bytes | Callable[[Any], bytes]] = {}
+        """What it answers when it is asked for these layers, as containers, or how it makes them of the request."""
         self.asked: list[str] = []
 
     def __enter__(self) -> Self:
@@ -129,7 +130,8 @@ class Edge:
                 request_id=request.request_id, status=wire.LAYER_STATUS_GONE, detail="the ring has gone round"
             )
         if request.layer in self.layers:
-            content_type, payload = "application/vnd.midstream.container", self.layers[request.layer]
+            content_type, held = "application/vnd.midstream.container", self.layers[request.layer]
+            payload = held(request) if callable(held) else held
         else:
             content_type, payload = "image/jpeg", jpeg()
         return wire.LayerReply(

@@ -25,14 +25,26 @@ class Cloud:
     def url(self) -> str:
         return f"{self.service.url}/"
 
-    def edge(self, edge_id: str = "edge-1") -> Edge:
-        return Edge(self.service.port("grpc"), self.bundle, edge_id)
+    def edge(self, edge_id: str = "edge-1", bundle: Bundle | None = None) -> Edge:
+        return Edge(self.service.port("grpc"), bundle or self.bundle, edge_id)
+
+
+@dataclass
+class Looks:
+    """A cloud, and bundles beside its own: `tiled` has a picture of low frequencies and tiles above it, `denoising` a
+    clean picture and a noisy one.
+    """
+
+    cloud: Cloud
+    tiled: Bundle
+    denoising: Bundle
 
 
 def _start(folder: pytest.TempPathFactory, write: Callable[[Path], Bundle] = tiny.write) -> Iterator[Cloud]:
     root = folder.mktemp("page")
     bundle = write(root / "bundles")
-    service = Service("cloud", root, {"MIDSTREAM_CLOUD_BUNDLES_DIR": str(root / "bundles")}, ("http", "grpc"))
+    settings = {"MIDSTREAM_CLOUD_BUNDLES_DIR": str(root / "bundles"), "MIDSTREAM_CLOUD_BUNDLE": bundle.digest}
+    service = Service("cloud", root, settings, ("http", "grpc"))
     try:
         yield Cloud(service.start(), bundle)
     finally:
@@ -64,6 +76,20 @@ def own_cloud(chromium: browser.Page, tmp_path_factory: pytest.TempPathFactory) 
 def layered_cloud(chromium: browser.Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One whose frames are coded in layers: tests.scalable.tiny."""
     yield from _start(tmp_path_factory, scalable_tiny.write)
+
+
+@pytest.fixture(scope="module")
+def looks(chromium: browser.Page, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looks]:
+    """Shared by a module's tests: each takes a camera's name of its own."""
+    made: list[Bundle] = []
+
+    def write(parent: Path) -> Bundle:
+        made.append(scalable_tiny.write(parent, scalable_tiny.FREQUENCY))
+        made.append(scalable_tiny.write(parent, scalable_tiny.DENOISE))
+        return tiny.write(parent)
+
+    for cloud in _start(tmp_path_factory, write):
+        yield Looks(cloud, *made)
 
 
 @pytest.fixture

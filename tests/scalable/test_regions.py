@@ -167,6 +167,16 @@ def test_regions_of_the_noisy_picture_lie_in_the_clean_one(denoise: Bundle) -> N
     assert (noisy != clean).any()
 
 
+def test_the_noise_of_large_pictures_is_not_coded(denoise: Bundle) -> None:
+    coded, pictures = frame(denoise, 64, 48), PictureLayers.open(denoise)
+    large = np.broadcast_to(coded.picture[:1, :1], (2049, 2048, 3))
+    with pytest.raises(ValueError, match="at most 4194304 pixels, got 2048x2049"):
+        pictures.encode(NOISY, large, coded.layers[:2])
+    for name in (NOISY, FULL):
+        with pytest.raises(BitstreamError, match="at most 4194304 pixels, got 2048x2049"):
+            pictures.decode(coded.layers, 2048, 2049, name)
+
+
 def test_before_rounding_a_region_is_what_the_whole_is(coded: Coded, frequency: Bundle) -> None:
     """The networks run on the region and what they see around it: to 1e-4 the same as on everything."""
     about = {layer.name: layer for layer in frequency.manifest.layers}

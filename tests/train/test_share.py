@@ -39,6 +39,14 @@ def test_what_is_the_same_is_kept_once_and_found(twins: list[Bundle], tmp_path: 
     assert share(tmp_path) == 0
 
 
+def test_one_bundle_may_stay_whole(twins: list[Bundle], tmp_path: Path) -> None:
+    manifest, files = copied(twins[0])
+    bundles.write(tmp_path, {**manifest, "name": "third"}, files)
+    assert share(tmp_path, whole="twin") > 0
+    assert sorted(path.name for path in twins[1].path.iterdir()) == sorted([bundles.MANIFEST, *twins[1].manifest.files])
+    assert not (twins[0].path / "front.onnx").exists()
+
+
 def test_a_damaged_shared_file_is_an_error_and_an_unused_one_goes(twins: list[Bundle], tmp_path: Path) -> None:
     share(tmp_path)
     path = tmp_path / SHARED / twins[0].manifest.files["front.onnx"].sha256

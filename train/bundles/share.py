@@ -6,12 +6,14 @@ from pathlib import Path
 from common import bundle as bundles
 
 
-def share(folder: Path) -> int:
+def share(folder: Path, whole: str = "embedded") -> int:
     """Move what several bundles in `folder` have to its shared files; return the bytes that are saved.
 
-    Every bundle is verified first and after; what no bundle needs any more goes. Raises BundleError.
+    The bundle of the name `whole` keeps its own, so that its folder can be copied alone. Every bundle is verified
+    first and after; what no bundle needs any more goes. Raises BundleError.
     """
-    held = [bundles.load(path, "both") for path in sorted(folder.iterdir()) if len(path.name) == 64]
+    every = [bundles.load(path, "both") for path in sorted(folder.iterdir()) if len(path.name) == 64]
+    held = [bundle for bundle in every if bundle.manifest.name != whole]
     users = Counter(file.sha256 for bundle in held for file in bundle.manifest.files.values())
     shared = folder / bundles.SHARED
     saved = 0
@@ -26,6 +28,6 @@ def share(folder: Path) -> int:
     for path in shared.glob("*"):
         if not users[path.name]:
             path.unlink()
-    for bundle in held:
+    for bundle in every:
         bundles.load(bundle.path, "both")
     return saved

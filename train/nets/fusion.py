@@ -2,9 +2,11 @@
 
     cells [N,65,h,w] -> 3x3, 64 -> 3x3, 64 -> 3x3, 64 -> 3x3, 64 -> 3x3, 24 = what to add
 
-A cell is 4 x 4 pixels, so a layer costs a sixteenth of its weights for a pixel: 10 kMAC in all. All layers are of the kind
-that integer networks know (`train.integers`).
+A cell is 4 x 4 pixels, so a layer costs a sixteenth of its weights for a pixel: 10 kMAC in all. All layers are of the
+kind that integer networks know (`train.integers`).
 """
+
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -23,12 +25,12 @@ OUTPUT_UNITS = SCALE * (1 << DIGITS)
 
 
 class FusionNet(nn.Module):
-    """Cells as `common.video.fusion.inputs` makes them, [N,65,h,w] -> the change of each sample [N,24,h,w], in levels."""
+    """Cells as `common.video.fusion.inputs` makes them, [N,65,h,w] -> the change of samples [N,24,h,w], in levels."""
 
     def __init__(self, width: int = WIDTH, depth: int = DEPTH) -> None:
         super().__init__()
         widths = [INPUTS, *[width] * depth]
-        layers = [part for at in zip(widths, widths[1:], strict=False) for part in (conv(*at), nn.ReLU())]
+        layers = [part for at in pairwise(widths) for part in (conv(*at), nn.ReLU())]
         self.body = nn.Sequential(*layers)
         self.head = quiet(conv(width, CHANNELS))
 
