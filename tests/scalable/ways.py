@@ -120,11 +120,12 @@ def encoded(bundle: Bundle, picture: NDArray[np.uint8], threads: int) -> bytes:
     """A container with every layer."""
     (height, width), given = picture.shape[:2], bundle.manifest.input
     features = Front(bundle, threads).run(place(picture, given.box(width, height), given.width, given.pad))
-    layers: list[Layer] = feature_codec.of(bundle, threads).encode(features, None, given.window(width, height))
+    codec = feature_codec.of(bundle, threads)
+    layers: list[Layer] = codec.encode(features, None, given.window(width, height))
     pictures = PictureLayers.open(bundle, threads)
     for layer in pictures.layers:
         layers = [*layers, pictures.encode(layer.name, picture, layers)]
-    return pack(Container(bundle.prefix, 5, 0, width, height, layers))
+    return pack(Container(bundle.prefix, codec.id, 0, width, height, layers))
 
 
 def main(way: str, folder: Path, frame: Path, threads: int, picture: Path) -> None:
