@@ -22,6 +22,7 @@ RECIPES = {
     "temporal": "the tables of frames that are coded after others, counted on videos",
     "fusion": "what a base layer adds to the frames of a video",
     "plain": "the picture layer without a base, for comparison; after every_rate",
+    "independent": "disentangled without p(y2 | y1), for comparison; after features and every_rate",
     "rates": "a picture layer for each of four rates, for comparison; after picture",
     "ablation": "parts of the variable rate, for comparison; after picture",
     "tradeoff": "three settings of the losses' weights, short, for comparison; after features and every_rate",
