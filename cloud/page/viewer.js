@@ -173,7 +173,7 @@ export class Viewer {
     say(note, NOTES[state]({held: this.held, live: this.#live, ...facts}));
     note.title = facts.problem?.message ?? "";
     note.closest(".view").dataset.state = state;
-    const focused = [show, this.parts.part].includes(document.activeElement);
+    const focused = [show, this.parts.part].find((button) => button === document.activeElement);
     say(show, BUTTONS[state] ?? "");
     show.hidden = !(state in BUTTONS);
     release.hidden = state === "live";
@@ -183,7 +183,7 @@ export class Viewer {
     beneath.hidden = wiping.hidden = this.#beneath === "";
     say(from, least(this.held) === "clean" ? "clean" : "base");
     say(to, most(this.held));
-    if (focused && document.activeElement.hidden) release.focus();
+    if (focused?.hidden) release.focus(); // asked of the button: what is hidden may have lost the focus by now
     this.onChange();
     repaint(this);
   }

@@ -132,7 +132,7 @@ def test_other_qualities_and_shapes_are_refused(quality: int) -> None:
         (lambda d: d[:1], "base layer: expected more than 2 bytes, got 1"),
         (lambda d: b"\x00\x63" + d[2:], r"quality: expected 100\.\.900, got 99"),
         (lambda d: b"\x3f\xff" + d[2:], r"quality: expected 100\.\.900, got 16383"),
-            (lambda d: b"\xff\xff" + d[2:], "base layer: expected a frame that is coded alone"),
+        (lambda d: b"\xff\xff" + d[2:], "base layer: expected a frame that is coded alone"),
         (lambda d: b"\x01\x2d" + d[2:], "coefficients: expected the bytes that encode"),
         (lambda d: d[:-2], "coefficients: expected the bytes that encode"),
         (lambda d: d + b"\0\0", "coefficients: expected the bytes that encode"),

@@ -1,4 +1,4 @@
-"""`disentangled` without p(y2 | y1), for comparison: what it is worth that the picture's probabilities know the base."""
+"""`disentangled` without p(y2 | y1), for comparison: what it is worth that the probabilities know the base."""
 
 from pathlib import Path
 
