@@ -8,17 +8,9 @@ from bench import plots
 from bench.accuracy.compare import TARGETS, Draws, Standing, nearest
 from bench.accuracy.report import OURS, cells, figures, number, signed, title, titled
 from bench.accuracy.rows import Measured
-from common.errors import MidstreamError
+from bench.pages import put, slug, table
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGE = "results.md"
-
-
-def place() -> Path:
-    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
-    if not (DOCS / PAGE).is_file():
-        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
-    return DOCS
 
 
 def write(
@@ -34,24 +26,7 @@ def write(
     picture = f"results-{key}.png"
     plots.accuracy(measured, folder / picture, title(result))
     page = folder / PAGE
-    page.write_text(replaced(page.read_text(), key, section(result, measured, found, draws, picture, command)))
-
-
-def slug(text: str) -> str:
-    """A name that files and markers take."""
-    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
-
-
-def replaced(text: str, key: str, section: str) -> str:
-    """The page with this section between its markers: where it was, or at the end."""
-    begin, end = f"<!-- {key} -->\n", f"<!-- /{key} -->\n"
-    before, marker, rest = text.partition(begin)
-    if not marker:
-        return f"{text.rstrip()}\n\n{begin}{section}{end}"
-    _, marker, after = rest.partition(end)
-    if not marker:
-        raise MidstreamError(f"docs/{PAGE} has the marker {begin.strip()} without its end {end.strip()}: restore it")
-    return before + begin + section + end + after
+    put(page, key, section(result, measured, found, draws, picture, command))
 
 
 def section(
@@ -129,9 +104,3 @@ def contests(measured: Sequence[Measured], found: Sequence[Standing], draws: Dra
             text += f", AP50 {signed(draws.difference(a, b, marks=True))}"
         lines.append(text + ".")
     return ["\n".join(lines)] if lines else []
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, figures to the right."""
-    lines = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])

@@ -15,6 +15,7 @@ from bench.accuracy.rows import Measured, sweep
 from bench.accuracy.scene import Scene, Shot, console, folder, listing
 from bench.accuracy.ways import names, way
 from bench.networks import Split, placed, shipped
+from bench.pages import place as place_of
 from bench.score import SURE, average_precision
 from bench.settings import data_root
 from bench.written import PLOTS, check_file, write_json
@@ -46,7 +47,7 @@ def run(
     """
     check_file(json_path)
     check_file(plot_path, PLOTS)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     bundle = bundles.load(bundle_dir or shipped(), "both")
     chosen = names(bundle, codecs)
     name, shots = photos(bundle, coco, frames, images)

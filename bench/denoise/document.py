@@ -2,20 +2,12 @@
 
 from pathlib import Path
 
-from bench.accuracy.document import DOCS, replaced, slug, table
 from bench.denoise import plot, report
 from bench.denoise.compare import deltas
 from bench.denoise.known import Known
-from common.errors import MidstreamError
+from bench.pages import put, slug, table
 
 PAGE = "results-denoise.md"
-
-
-def place() -> Path:
-    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
-    if not (DOCS / PAGE).is_file():
-        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
-    return DOCS
 
 
 def write(folder: Path, known: Known) -> None:
@@ -25,9 +17,7 @@ def write(folder: Path, known: Known) -> None:
         some = of(known, name)
         picture = f"results-denoise-{slug(name)}.png"
         plot.draw(some.rows, some.alone, some.ours, folder / picture)
-        page.write_text(
-            replaced(page.read_text(), slug(name), section(f"{name}, {len(files)} pictures", some, picture))
-        )
+        put(page, slug(name), section(f"{name}, {len(files)} pictures", some, picture))
 
 
 def of(known: Known, name: str) -> Known:

@@ -17,6 +17,7 @@ from bench.denoise.joint import Joint
 from bench.denoise.known import Known, measured_at
 from bench.denoise.rows import Pair
 from bench.noise import REALISTIC, Noise
+from bench.pages import place as place_of
 from bench.pictures import read, thinned
 from bench.rd.codecs import OTHERS, chosen
 from bench.rd.layered import own
@@ -57,7 +58,7 @@ def run(
     check_file(json_path)
     check_file(plot_path, PLOTS)
     check_file(sheet_path, SUFFIXES)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     check(images, sigmas)
     sets = {folder.name: thinned(found(folder), count) for folder in images}
     noises = [*map(Noise, sigmas), *([REALISTIC] if realistic else [])]

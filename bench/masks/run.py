@@ -11,6 +11,7 @@ from bench.masks import document, plot, report
 from bench.masks.coding import Masks
 from bench.masks.labels import CLASSES, TITLES, Marked, held_out, sources
 from bench.masks.rows import Row, measure
+from bench.pages import place as place_of
 from bench.settings import data_root
 from bench.written import PLOTS, check_file, write_json
 from common import bundle as bundles
@@ -34,7 +35,7 @@ def run(
     """
     check_file(json_path)
     check_file(plot_path, PLOTS)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     bundle = bundles.load(bundle_dir, "both")
     masks = Masks(bundle)
     base, mask = masks.ladders(base_qualities, qualities)

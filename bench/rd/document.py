@@ -4,22 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.accuracy.document import DOCS, replaced, slug, table
+from bench.pages import put, slug, table
 from bench.rd import plot
 from bench.rd.published import Published
 from bench.rd.report import DELTAS, HEADS, cells, delta_cells
 from bench.rd.rows import Row
 from bench.rd.timing import timing_rows
-from common.errors import MidstreamError
 
 PAGE = "results-rd.md"
-
-
-def place() -> Path:
-    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
-    if not (DOCS / PAGE).is_file():
-        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
-    return DOCS
 
 
 def write(folder: Path, name: str, result: dict[str, Any], rows: Sequence[Row], published: Sequence[Published]) -> None:
@@ -28,7 +20,7 @@ def write(folder: Path, name: str, result: dict[str, Any], rows: Sequence[Row], 
     picture = f"results-rd-{key}.png"
     plot.draw(rows, published, folder / picture, title)
     page = folder / PAGE
-    page.write_text(replaced(page.read_text(), key, section(title, result, rows, picture)))
+    put(page, key, section(title, result, rows, picture))
 
 
 def section(title: str, result: dict[str, Any], rows: Sequence[Row], picture: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.pages import place as place_of
 from bench.pictures import SUFFIXES, Picture, read
 from bench.rd import document, plot, report, sheet, timing
 from bench.rd.codecs import OTHERS, chosen
@@ -46,7 +47,7 @@ def run(
     check_file(json_path)
     check_file(plot_path, PLOTS)
     check_file(sheet_path, sheet.SUFFIXES)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     files = found(images)
     loaded = [bundles.load(folder, "both") for folder in bundle_dirs]
     if timed or sheet_path:

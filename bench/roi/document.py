@@ -4,21 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.accuracy.document import DOCS, replaced, slug, table
+from bench.pages import put, slug, table
 from bench.roi import plot
 from bench.roi.areas import Row
 from bench.roi.report import AREAS, SERVED, area_cells, served_cells
 from bench.roi.served import Served
-from common.errors import MidstreamError
 
 PAGE = "results-roi.md"
-
-
-def place() -> Path:
-    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
-    if not (DOCS / PAGE).is_file():
-        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
-    return DOCS
 
 
 def write(folder: Path, result: dict[str, Any], areas: Sequence[Row], served: Sequence[Served], title: str) -> None:
@@ -27,7 +19,7 @@ def write(folder: Path, result: dict[str, Any], areas: Sequence[Row], served: Se
     picture = f"results-roi-{key}.png"
     plot.draw(areas, served, folder / picture, title)
     page = folder / PAGE
-    page.write_text(replaced(page.read_text(), key, section(result, areas, served, title, picture)))
+    put(page, key, section(result, areas, served, title, picture))
 
 
 def section(result: dict[str, Any], areas: Sequence[Row], served: Sequence[Served], title: str, picture: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.pages import place as place_of
 from bench.pictures import Picture, read, thinned
 from bench.rd.run import found
 from bench.roi import document, plot, report, served
@@ -33,7 +34,7 @@ def run(
     """
     check_file(json_path)
     check_file(plot_path, PLOTS)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     bundle = bundles.load(bundle_dir, "both")
     files = thinned(found(images), count)
     rows = measured(Areas(bundle), files)

@@ -4,20 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.accuracy.document import DOCS, replaced, slug, table
+from bench.pages import put, slug, table
 from bench.track import plot
 from bench.track.report import HEADS, cells
 from bench.track.study import Row
-from common.errors import MidstreamError
 
 PAGE = "results-track.md"
-
-
-def place() -> Path:
-    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
-    if not (DOCS / PAGE).is_file():
-        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
-    return DOCS
 
 
 def write(folder: Path, result: dict[str, Any], rows: Sequence[Row], title: str) -> None:
@@ -26,7 +18,7 @@ def write(folder: Path, result: dict[str, Any], rows: Sequence[Row], title: str)
     picture = f"results-track-{key}.png"
     plot.draw(rows, folder / picture, title)
     page = folder / PAGE
-    page.write_text(replaced(page.read_text(), key, section(title, result, rows, picture)))
+    put(page, key, section(title, result, rows, picture))
 
 
 def section(title: str, result: dict[str, Any], rows: Sequence[Row], picture: str) -> str:

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.masks.labels import held_out
 from bench.networks import shipped
+from bench.pages import place as place_of
 from bench.pictures import read
 from bench.settings import data_root
 from bench.sfu import files, pictures, synthetic
@@ -46,7 +47,7 @@ def run(
     """
     check_file(json_path)
     check_file(plot_path, PLOTS)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     if unknown := sorted(set(codecs or ()) - set(RIVALS)):
         raise MidstreamError(f"no rival is called {', '.join(unknown)}; there are {', '.join(RIVALS)}")
     loaded = [bundles.load(path, "both") for path in bundle_dirs or [shipped()]]

@@ -4,20 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.accuracy.document import DOCS, replaced, slug, table
+from bench.pages import put, slug, table
 from bench.video import plot
 from bench.video.report import HEADS, cells, standing_cells, standing_heads
 from bench.video.rows import Row
-from common.errors import MidstreamError
 
 PAGE = "results-video.md"
-
-
-def place() -> Path:
-    """The folder of the documentation. Raises MidstreamError where there is no page to write to."""
-    if not (DOCS / PAGE).is_file():
-        raise MidstreamError(f"--docs writes docs/{PAGE}, which is in the source tree only; try --json and --plot")
-    return DOCS
 
 
 def write(folder: Path, result: dict[str, Any], rows: Sequence[Row], title: str) -> None:
@@ -26,7 +18,7 @@ def write(folder: Path, result: dict[str, Any], rows: Sequence[Row], title: str)
     picture = f"results-video-{key}.png"
     plot.draw(rows, folder / picture, title)
     page = folder / PAGE
-    page.write_text(replaced(page.read_text(), key, section(title, result, rows, picture)))
+    put(page, key, section(title, result, rows, picture))
 
 
 def section(title: str, result: dict[str, Any], rows: Sequence[Row], picture: str) -> str:

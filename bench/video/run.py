@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.networks import Split, shipped
+from bench.pages import place as place_of
 from bench.rd.report import columns
 from bench.video import document, plot, report
 from bench.video.clips import Clip, found
@@ -34,7 +35,7 @@ def run(
     """
     check_file(json_path)
     check_file(plot_path, PLOTS)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     bundle = bundles.load(bundle_dir or shipped(), "both")
     wanted = chosen(ways(bundle), codecs)
     clips = found(places, Split(bundle), limit)

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from bench.accuracy.document import replaced, table
 from bench.bd import Curve, bd_rate
 from bench.networks import Split, shipped
+from bench.pages import place as place_of
+from bench.pages import put, table
 from bench.rd.metrics import LEAST_SIDE, MsSsim, decibels, psnr
 from bench.rd.report import columns
 from bench.score import Matches, sure
@@ -88,7 +89,7 @@ def run(
 ) -> dict[str, Any]:
     """Measure, print, write what is asked for, and return what --json writes. Raises MidstreamError."""
     check_file(json_path)
-    place = document.place() if docs else None
+    place = place_of(document.PAGE) if docs else None
     hush_encoders()
     split = Split(bundles.load(bundle_dir or shipped(), "both"))
     fusion = shipped_fusion()
@@ -106,7 +107,7 @@ def run(
         write_json(json_path, result)
     if place is not None:
         page = place / document.PAGE
-        page.write_text(replaced(page.read_text(), KEY, section(rows, result)))
+        put(page, KEY, section(rows, result))
     return result
 
 

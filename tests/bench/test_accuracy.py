@@ -9,7 +9,7 @@ from PIL import Image
 pytest.importorskip("faster_coco_eval")
 pytest.importorskip("av")
 
-from bench import accuracy
+from bench import accuracy, pages
 from bench.accuracy import document
 from bench.accuracy.compare import Draws, standings
 from bench.accuracy.rows import SPAN, Row, measure, sweep
@@ -216,7 +216,7 @@ def test_a_section_is_replaced_and_nothing_else(bundle, photos, tmp_path):
 
 def test_a_page_with_half_a_section_is_left_alone():
     with pytest.raises(MidstreamError, match="restore it"):
-        document.replaced("# Results\n<!-- tiny -->\nhalf", "tiny", "new\n")
+        pages.replaced("# Results\n<!-- tiny -->\nhalf", "tiny", "new\n")
 
 
 def test_a_broken_picture_is_named_and_left_out(tmp_path, capsys):

@@ -95,7 +95,7 @@ def test_the_variable_rate_from_checkpoints_to_a_page(
 ) -> None:
     page = data / "results.md"
     page.write_text("# Results\n")
-    monkeypatch.setattr(variable_rate, "place", lambda: data)
+    monkeypatch.setattr(variable_rate, "place", lambda page: data)
     for _ in range(2):
         result = variable_rate.run(trained, 1, 1, data / "found.json", data / "found.png", docs=True)
     assert json.loads((data / "found.json").read_text()) == result
@@ -115,7 +115,7 @@ def test_the_variable_rate_from_checkpoints_to_a_page(
 
 def test_tradeoff_from_checkpoints_to_a_page(trained: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (data / "results.md").write_text("# Results\n")
-    monkeypatch.setattr(tradeoff, "place", lambda: data)
+    monkeypatch.setattr(tradeoff, "place", lambda page: data)
     result = tradeoff.run(trained, 1, 1, data / "found.json", docs=True)
     assert json.loads((data / "found.json").read_text()) == result
     for name, setting in result["settings"].items():

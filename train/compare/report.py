@@ -9,9 +9,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bench.accuracy.document import PAGE, replaced
-from bench.accuracy.document import table as markdown
+from bench.accuracy.document import PAGE
 from bench.bd import Curve, bd_rate
+from bench.pages import put
+from bench.pages import table as markdown
 
 
 class Sheet(NamedTuple):
@@ -39,8 +40,7 @@ def write(folder: Path, key: str, head: Sequence[str], sheets: Sequence[Sheet]) 
     parts = [*head]
     for sheet in sheets:
         parts += [f"**{sheet.title}**", markdown(sheet.heads, sheet.rows)]
-    page = folder / PAGE
-    page.write_text(replaced(page.read_text(), key, "\n\n".join(parts) + "\n"))
+    put(folder / PAGE, key, "\n\n".join(parts) + "\n")
 
 
 def command(name: str, images: int | None) -> str:

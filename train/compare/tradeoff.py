@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from bench.accuracy.document import place
+from bench.accuracy.document import PAGE
 from bench.networks import shipped
+from bench.pages import place
 from bench.settings import data_root
 from bench.written import check_file, write_json
 from common import bundle as bundles
@@ -49,7 +50,7 @@ def run(
     that is not there, before anything is measured.
     """
     check_file(json_path)
-    docs_folder = place() if docs else None
+    docs_folder = place(PAGE) if docs else None
     if threads:
         torch.set_num_threads(threads)
     console = Console(highlight=False)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from bench.accuracy.document import place
+from bench.accuracy.document import PAGE
 from bench.bd import Curve
+from bench.pages import place
 from bench.rd.compare import LOW_DB
 from bench.written import PLOTS, check_file, write_json
 from train.compare import plot, runs
@@ -57,7 +58,7 @@ def run(
     """
     check_file(json_path)
     check_file(plot_path, PLOTS)
-    docs_folder = place() if docs else None
+    docs_folder = place(PAGE) if docs else None
     if threads:
         torch.set_num_threads(threads)
     console = Console(highlight=False)
