@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from PIL import Image
 
 pytest.importorskip("av")
 
+from bench import pages
 from bench.masks import coding, document, plot, rows
 from bench.masks.coding import BASE, BOTH, UNCODED, Masks, Way, around
 from bench.masks.labels import UNKNOWN, classes, held_out, sources
@@ -235,9 +235,9 @@ def command(monkeypatch, *words):
 def test_everything_at_once(three, data, tmp_path, monkeypatch, capsys):
     docs = tmp_path / "docs"
     docs.mkdir()
-    shutil.copy(Path(document.DOCS) / document.PAGE, docs)
+    shutil.copy(pages.DOCS / document.PAGE, docs)
     before = (docs / document.PAGE).read_text()
-    monkeypatch.setattr(document, "DOCS", docs)
+    monkeypatch.setattr(pages, "DOCS", docs)
     figures, drawn = tmp_path / "masks.json", tmp_path / "masks.png"
     usual = "--bundle", three.path, "--qualities", "100,400", "--json", figures, "--plot", drawn, "--docs"
     assert command(monkeypatch, *usual) == 0
