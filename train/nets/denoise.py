@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from train.nets.picture import PATCH
 from train.nets.scalable import PictureLayer
 
-DEEPER = 2
+DEEPER = 5
 """More blocks than the picture layer's: noise is to be told from texture."""
+HYPER = 32, 48
+"""Channels of the noise's z, and of the networks around it: it is much the same everywhere."""
 
 
 class Denoise(nn.Module):
@@ -20,7 +22,7 @@ class Denoise(nn.Module):
     def __init__(self, channels: int = 192, noise_channels: int = PATCH, deeper: int = DEEPER) -> None:
         super().__init__()
         self.clean = PictureLayer(channels, deeper=deeper)
-        self.noisy = PictureLayer(noise_channels, linear=True)  # nor anything for nets to find
+        self.noisy = PictureLayer(noise_channels, linear=True, hyper=HYPER)  # nor anything for nets to find
 
     def forward(self, x: Tensor, clean_step: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Code noisy pictures [N,3,H,W] in 0..1: clean^, noisy^, and the bits of each layer [N]."""

@@ -24,6 +24,8 @@ from train.nets.picture import Analysis, Synthesis
 
 PREVIEW = 160
 """Pixels of the preview's side, of the network's whole square."""
+HYPER = 64, 96
+"""Channels of a picture's z, and of the networks around it."""
 MASKS = ("background", "person", "vehicle")
 
 
@@ -80,12 +82,21 @@ class PictureLayer(nn.Module):
     """Analysis, latent and synthesis of pictures [N,3,H,W] in 0..1; H and W multiples of 64."""
 
     def __init__(
-        self, channels: int = 192, context: int = 0, conditional: int = 0, deeper: int = 0, linear: bool = False
+        self,
+        channels: int = 192,
+        context: int = 0,
+        conditional: int = 0,
+        deeper: int = 0,
+        linear: bool = False,
+        hyper: tuple[int, int] = HYPER,
     ) -> None:
-        """With `deeper`, so many more blocks at a quarter of the picture's size on both sides; `linear`: no nets."""
+        """With `deeper`, so many more blocks at a quarter of the picture's size on both sides; `linear`: no nets.
+
+        `hyper` are the channels of z and of the networks around it.
+        """
         super().__init__()
         self.analysis = Analysis(channels, context, 0 if linear else 2 + deeper)
-        self.latent = Latent(channels, context=conditional)
+        self.latent = Latent(channels, *hyper, context=conditional)
         self.synthesis = Synthesis(channels, context, 0 if linear else 3 + deeper)
 
     def forward(

@@ -11,7 +11,7 @@ from train.loop import Plan, Run, fit
 from train.pixels import LAMBDAS
 
 SEED = 8
-STEPS = 6_000
+STEPS = 16_000
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.5}
 
 
