@@ -96,9 +96,9 @@ def _boxes(sides: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate((centre - distance[:, :2], centre + distance[:, 2:]), 1).astype(np.float32)
 
 
-def shipped() -> Path:
-    """Return the folder of the embedded detector's bundle that comes with the cloud."""
+def shipped(name: str = "embedded") -> Path:
+    """Return the folder of a bundle that comes with the cloud: that of the embedded detector, or of this name."""
     for path in sorted((Path(__file__).parents[1] / "cloud" / "bundles").glob("*/" + bundles.MANIFEST)):
-        if bundles.parse_manifest(path.read_bytes())[1].name == "embedded":
+        if bundles.parse_manifest(path.read_bytes())[1].name == name:
             return path.parent
-    raise MissingDataError("no bundle named 'embedded' is shipped here: name a bundle's folder with --bundle")
+    raise MissingDataError(f"no bundle named {name!r} is shipped here: name a bundle's folder with --bundle")

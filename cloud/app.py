@@ -74,6 +74,7 @@ class Cloud:
             wait_ms=s.batch_wait_ms,
             threads=s.back_threads,
             min_score=s.min_stored_score,
+            references_max_bytes=s.references_max_bytes,
         )
         self.pipeline = Pipeline(self.engine, self.store, self._publish, self.metrics, s.queue_max)
         self.retention = Retention(self.store, self.metrics, s.results_max_age_s, s.layers_max_age_s)

@@ -25,6 +25,8 @@ from common.layers import checksum, quality_of
 _MAX_BYTES = MAX_BYTES
 """Of all of them. The largest that an edge can send has room, so nobody asks for the same thing for ever."""
 
+_MOST_CROWDED = 1000
+
 Key = tuple[str, int]
 """(frame, kind)"""
 
@@ -39,6 +41,8 @@ class Aside:
         self._tiles = tiles
         self._keeping = asyncio.Lock()
         self._held: OrderedDict[Key, Layer] = OrderedDict()
+        self._crowded: OrderedDict[tuple[Key, int], None] = OrderedDict()
+        """Layers by their quality whose tiles were too many bytes together."""
 
     async def keep(self, wish: Wish, came: Pixels) -> None:
         """Keep what an edge sent in the store if it can stand there. Raises StoreError, ReplyError if it is damaged."""
@@ -67,7 +71,15 @@ class Aside:
             joined = await self._tiles.joined(fits.bundle, (*here, last), (fits.width, fits.height))
         except BitstreamError as e:
             raise damaged(str(e)) from e
+        if here and joined is last:
+            self._crowded[(wish.frame, last.kind), quality_of(last)] = None
+            while len(self._crowded) > _MOST_CROWDED:
+                self._crowded.popitem(last=False)
         await self._store.keep(wish.frame, Coded((*below, joined)), fits.needed(came.layers))
+
+    def crowded(self, frame: str, layer: Layer) -> bool:
+        """Whether tiles of this layer had no room beside others: of what is wanted then, all must come together."""
+        return ((frame, layer.kind), quality_of(layer)) in self._crowded
 
     def better(self, frame: str, held: Sequence[Layer], quality: int) -> tuple[Layer, ...] | None:
         """The layers that are held of a frame with the last in at least this quality, if that one is here."""

@@ -15,7 +15,7 @@ from cloud.networks import open_back
 from cloud.states import States
 from common import feature_codec
 from common.bundle import Bundle
-from common.codec import BatchCodec, Container, Features, Layer, TemporalCodec, Window
+from common.codec import BatchCodec, Container, Features, Layer, Read, TemporalCodec, Window
 from common.codec.container import check
 from common.errors import BitstreamError
 from common.network.front import Front
@@ -26,14 +26,18 @@ from common.types import Detection, Mode
 
 @dataclass(slots=True)
 class Halfway:
-    """A frame as far as it has come: exactly one of these is there when it enters."""
+    """A frame as far as it has come: exactly one of the first four is there when it enters."""
 
     picture: NDArray[np.uint8] | None = None
     """The network's input [size, size, 3]."""
     features: list[Features] | None = None
     """The cut's tensors, without the batch."""
+    read: Read | None = None
+    """What a network makes features of, which several frames share."""
     detections: list[Detection] | None = None
     """In the picture's pixels."""
+    standing: Layer | None = None
+    """Of a frame that was coded after another: a base layer that says the same without it."""
 
 
 Enter = Callable[[Container], Halfway]
@@ -45,6 +49,9 @@ class Detector:
     def __init__(self, bundle: Bundle, threads: int, min_score: float) -> None:
         manifest = bundle.manifest
         self._codec = feature_codec.of(bundle, threads)
+        # Found out once: whether a class keeps a protocol is not told quickly.
+        self._temporal = self._codec if isinstance(self._codec, TemporalCodec) else None
+        self._batched = self._codec if isinstance(self._codec, BatchCodec) else None
         self._pictures = PictureCodec()
         self._lists = DetectionList(manifest.detector.labels, manifest.detector.max_detections)
         self._input = manifest.input
@@ -75,25 +82,24 @@ class Detector:
         Raises MissingReferenceError if what it is coded after is not held, BitstreamError as `enter`.
         """
         container = frame.container
-        if container.codec != self._codec.id or not isinstance(self._codec, TemporalCodec):
+        if container.codec != self._codec.id or self._temporal is None:
             return self.enter(container)
         layers, window = _own(container, self._beside), self._window(container)
-        features, state = self._codec.decode_after(layers, window, lambda name: states.held(frame, name))
+        if self._batched is not None:
+            read = self._batched.read(layers, window, lambda name: states.held(frame, name))
+            at, state = Halfway(read=read, standing=read.standing), read.state
+        else:
+            features, state = self._temporal.decode_after(layers, window, lambda name: states.held(frame, name))
+            at = Halfway(features=features)
         if state is not None:
             states.keep(frame, state)
         origin, _ = self._doors[container.codec]
-        return origin, Halfway(features=features)
+        return origin, at
 
-    def is_batched(self, container: Container) -> bool:
-        """Whether `enter_many` takes this frame: what travelled needs a network to decode it."""
-        return container.codec == self._codec.id and isinstance(self._codec, BatchCodec)
-
-    def enter_many(self, containers: Sequence[Container]) -> list[tuple[Origin, Halfway]]:
-        """The same for frames that are batched, by one run. Raises BitstreamError if one of them is damaged."""
-        assert isinstance(self._codec, BatchCodec)
-        origin, _ = self._doors[self._codec.id]
-        frames = [(_own(container, self._beside), self._window(container)) for container in containers]
-        return [(origin, Halfway(features=features)) for features in self._codec.decode_many(frames)]
+    def raise_many(self, reads: Sequence[Read]) -> list[list[Features]]:
+        """The features of frames that entered as `read`, by one run of the network."""
+        assert self._batched is not None
+        return self._batched.raise_many(reads)
 
     def shadow(self, container: Container) -> NDArray[np.uint8] | None:
         """The picture that went along, as the network's input. Raises BitstreamError if it is none."""
@@ -104,8 +110,8 @@ class Detector:
         """Let the runtime allocate before the first frame needs it."""
         frames = batch if self.back.batches else 1
         self.back.run([np.zeros((frames, *shape), np.float32) for shape in self._shapes])
-        if isinstance(self._codec, BatchCodec):
-            self._codec.warm_up(batch)
+        if self._batched is not None:
+            self._batched.warm_up(batch)
 
     # ---- the doors
 

@@ -18,7 +18,7 @@ import structlog
 from cloud.detector import Detector, Halfway
 from cloud.frame import Frame, Origin, Outcome, Reason, Refused, Result
 from cloud.shadow import Shadow, is_shadowed
-from cloud.states import States
+from cloud.states import MAX_BYTES, States
 from common.bundle import Bundle
 from common.errors import BitstreamError, BundleError, MissingReferenceError
 from common.network.back import Raw
@@ -46,13 +46,22 @@ class _Work:
         if self.refused:
             return self.refused
         assert self.origin is not None and self.at.detections is not None
-        return Result(self.frame, self.origin, self.at.detections, self.timing, time.monotonic_ns())
+        return Result(self.frame, self.origin, self.at.detections, self.timing, time.monotonic_ns(), self.at.standing)
 
 
 class Engine:
     """`start` it with somewhere to deliver, `submit` frames, `stop` it: it finishes what it was given."""
 
-    def __init__(self, metrics: Metrics, *, batch_max: int, wait_ms: float, threads: int, min_score: float) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        batch_max: int,
+        wait_ms: float,
+        threads: int,
+        min_score: float,
+        references_max_bytes: int = MAX_BYTES,
+    ) -> None:
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._batch_max = batch_max
         self._wait_s = wait_ms / 1000
@@ -62,8 +71,9 @@ class Engine:
         """By digest, the one used last at the end."""
         self._loaded = threading.Lock()
         self._metrics = metrics
-        self.states = States()
+        self.states = States(references_max_bytes)
         """What frames left for those coded after them. Of the engine's thread, but for its name."""
+        self.states.on_dropped = lambda reason: metrics.references_dropped.labels(reason).inc()
         self._shadow = Shadow(metrics)
         self._deliver: Callable[[list[Frame], list[Outcome]], None]
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -113,6 +123,9 @@ class Engine:
             self._metrics.queue_depth.labels("engine").set(self._queue.qsize())
             self._metrics.batch_size.observe(len(batch))
             self._process(batch)
+            self._metrics.reference_bytes.set(self.states.bytes)
+            for work in batch:
+                self._observe(work)
             outcomes = [work.outcome() for work in batch]
             self._deliver([work.frame for work in batch], outcomes)
             for outcome in outcomes:
@@ -170,7 +183,7 @@ class Engine:
         """Stop what nobody waits for any more before it costs anything."""
         picked_ns, now_us = time.monotonic_ns(), time.time_ns() // 1000
         for work in batch:
-            self._took(work, "batch", picked_ns - work.submitted_ns)
+            _took(work, "batch", picked_ns - work.submitted_ns)
             self._in_order(work)
             expires_us = work.frame.expires_us
             if expires_us is not None and expires_us < now_us:
@@ -197,23 +210,24 @@ class Engine:
             except Exception as e:  # a frame that breaks a step must not take the engine down
                 log.exception("step failed", stage=stage, frame=work.frame.id, camera=work.frame.camera)
                 work.refused = Refused(Reason.FAILED, f"{stage}: {type(e).__name__}")
-            self._took(work, stage, time.monotonic_ns() - started)
+            _took(work, stage, time.monotonic_ns() - started)
 
     def _enter(self, batch: list[_Work], detector: Detector) -> None:
-        """At once what a network decodes; one at a time what needs none, what is alone, or if one is damaged."""
-        together = [work for work in batch if not work.refused and detector.is_batched(work.frame.container)]
+        """In order, as one may be coded after another; then at once what a network makes features of."""
+        self._each(batch, "decode_features", lambda work: _enter(detector, self.states, work))
+        together = [work for work in batch if work.at.read is not None]
         if len(together) > 1:
             started = time.monotonic_ns()
             try:
-                entered = detector.enter_many([work.frame.container for work in together])
+                raised = detector.raise_many([work.at.read for work in together if work.at.read is not None])
             except Exception:  # whichever frame it is, alone it will show
-                log.warning("batch cannot be decoded, trying its frames alone", frames=len(together), exc_info=True)
-                entered = []
-            for work, (origin, at) in zip(together[: len(entered)], entered, strict=True):
-                work.origin, work.at = origin, at
-                self._took(work, "decode_features", time.monotonic_ns() - started)
-        alone = [work for work in batch if work.origin is None]
-        self._each(alone, "decode_features", lambda work: _enter(detector, self.states, work))
+                log.exception("batch failed, trying its frames alone", frames=len(together))
+            else:
+                for work, features in zip(together, raised, strict=True):
+                    work.at.features = features
+                    _took(work, "decode_features", time.monotonic_ns() - started)
+        alone = [work for work in together if work.at.features is None]
+        self._each(alone, "decode_features", lambda work: _raise(detector, work))
 
     def _back(self, batch: list[_Work], detector: Detector) -> None:
         """All of the batch at once; one at a time if the network takes only one, or fails on the batch."""
@@ -229,12 +243,12 @@ class Engine:
             return self._each(ready, "back", lambda work: _back_alone(detector, work))
         for work, raw in zip(ready, raws, strict=True):
             work.raw = raw
-            self._took(work, "back", time.monotonic_ns() - started)
+            _took(work, "back", time.monotonic_ns() - started)
         return None
 
-    def _took(self, work: _Work, stage: str, ns: int) -> None:
-        work.timing[stage] = ns / 1e6
-        self._metrics.stage.labels(stage).observe(ns / 1e9)
+    def _observe(self, work: _Work) -> None:
+        for stage, ms in work.timing.items():
+            self._metrics.stage.labels(stage).observe(ms / 1e3)
 
     # ---- what is loaded
 
@@ -284,6 +298,16 @@ def _enter(detector: Detector, states: States, work: _Work) -> None:
         states.missing(work.frame)
         raise
     states.came(work.frame)
+
+
+def _took(work: _Work, stage: str, ns: int) -> None:
+    """Some time of a stage, which may have two parts."""
+    work.timing[stage] = work.timing.get(stage, 0.0) + ns / 1e6
+
+
+def _raise(detector: Detector, work: _Work) -> None:
+    assert work.at.read is not None
+    (work.at.features,) = detector.raise_many([work.at.read])
 
 
 def _front(detector: Detector, work: _Work) -> None:

@@ -84,6 +84,8 @@ class Result:
     detections: list[Detection]
     timing: dict[str, float]
     done_ns: int
+    standing: Layer | None = None
+    """Of a frame that was coded after another: its base layer as it says the same without it, which is what is kept."""
 
 
 Outcome = Result | Refused

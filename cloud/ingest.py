@@ -120,7 +120,8 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         except TimeoutError:
             raise ProtocolError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {HELLO_SECONDS:g} s") from None
         hello = _checked_hello(request)
-        link = Link(hello.edge_id, hello.epoch, await self._store.stored_up_to(hello.edge_id, hello.epoch))
+        stored = await self._store.stored_up_to(hello.edge_id, hello.epoch)
+        link = Link(hello.edge_id, hello.epoch, stored, hello.acks_together)
         link.say(self._welcome())
         if self._edge_rate:
             link.say(wire.IngestResponse(rate_hint=wire.RateHint(bytes_per_second=self._edge_rate)))
@@ -169,7 +170,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
     async def _take_packet(self, link: Link, packet: Any) -> None:
         if len(link.in_flight) >= self._window:
             raise _overrun(f"more than {self._window} packets in flight")
-        if link.outbox.qsize() > _UNREAD_MAX:
+        if link.unsaid > _UNREAD_MAX:
             raise _overrun(f"more than {_UNREAD_MAX} messages left unread")
         self._received_bytes.inc(len(packet.payload))
         waiting = Waiting(packet.want_result)
@@ -181,7 +182,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             link.in_flight[packet.seq] = waiting
         elif packet.seq <= link.stored_up_to and (stored := await self._store.result_of(frame.key)):
             self._pipeline.count(frame.camera, "duplicate")
-            link.say(_ack(packet.seq, waiting, _stored(stored)))
+            link.answer(_ack(packet.seq, waiting, _stored(stored)))
         else:
             self._observe(frame)
             await self._pipeline.submit(frame)
@@ -201,7 +202,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         if refused.reason is Reason.CORRUPT:
             self._bad_containers.inc()
         log.warning("packet refused", edge=link.edge, seq=packet.seq, reason=refused.reason, detail=refused.detail)
-        link.say(_nack(packet.seq, refused))
+        link.answer(_nack(packet.seq, refused))
         if refused.reason is Reason.UNKNOWN_BUNDLE:  # frames behind it must not overtake it: it will be sent again
             link.finish(grpc.StatusCode.FAILED_PRECONDITION, refused.detail)
 
@@ -209,7 +210,7 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
 
     async def _write(self, link: Link, context: Any) -> None:
         while True:
-            message = await link.outbox.get()
+            message = await link.next()
             if isinstance(message, Goodbye):
                 if message.code is not grpc.StatusCode.OK:
                     await context.abort(message.code, message.detail)
@@ -221,9 +222,9 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         """Tell whichever stream the edge has now, if it has this packet in flight."""
         edge, epoch, seq = frame.key
         if isinstance(verdict, Refused):
-            log.warning(
-                "frame refused", edge=edge, seq=seq, frame=frame.id, reason=verdict.reason, detail=verdict.detail
-            )
+            # What lacks its reference comes again: after a restart that is so of every camera, and nothing is wrong.
+            tell = log.info if verdict.reason is Reason.MISSING_REFERENCE else log.warning
+            tell("frame refused", edge=edge, seq=seq, frame=frame.id, reason=verdict.reason, detail=verdict.detail)
         link = self._links.get(edge)
         if link is None or link.epoch != epoch or seq not in link.in_flight:
             return
@@ -253,15 +254,15 @@ def _overrun(what: str) -> ProtocolError:
     return ProtocolError(grpc.StatusCode.RESOURCE_EXHAUSTED, what)
 
 
-def _ack(seq: int, waiting: Waiting, stored: Stored) -> wire.IngestResponse:
+def _ack(seq: int, waiting: Waiting, stored: Stored) -> wire.Ack:
     ack = wire.Ack(seq=seq, duplicate=stored.duplicate, held_ms=waiting.held_ms)
     if waiting.want_result:
         ack.detections.extend(_message(d) for d in stored.detections)
-    return wire.IngestResponse(ack=ack)
+    return ack
 
 
-def _nack(seq: int, refused: Refused) -> wire.IngestResponse:
-    return wire.IngestResponse(nack=wire.Nack(seq=seq, reason=_NACKS[refused.reason], detail=refused.detail))
+def _nack(seq: int, refused: Refused) -> wire.Nack:
+    return wire.Nack(seq=seq, reason=_NACKS[refused.reason], detail=refused.detail)
 
 
 def _message(d: Detection) -> wire.Detection:

@@ -19,6 +19,7 @@ import structlog
 from cloud.frame import Pixels
 from cloud.links import Link, Links
 from cloud.replies import MAX_BYTES, Refusal, ReplyError, Wish, read
+from common.scalable.regions import Region
 from common.wire import stream_pb2 as wire
 
 log = structlog.get_logger()
@@ -39,8 +40,8 @@ _LOOK_SECONDS = 1.0
 
 Key = tuple[str, str]
 """(frame id, layer)"""
-QualityKey = tuple[str, str, int]
-"""The same and the least quality, 0 for any."""
+RefusedKey = tuple[str, str, int, tuple[Region, ...] | None]
+"""The same, the least quality, 0 for any, and the parts that were wanted; None if it is so of all parts."""
 Keep = Callable[[Wish, Pixels], Awaitable[None]]
 """(what was wanted, what came). Raises ReplyError for what can only be seen to be damaged there."""
 
@@ -101,7 +102,7 @@ class Layers:
         self._clock = clock
         self._pause = pause
         self._outstanding: dict[Key, _Request] = {}
-        self._refused: OrderedDict[QualityKey, tuple[Refusal, float]] = OrderedDict()
+        self._refused: OrderedDict[RefusedKey, tuple[Refusal, float]] = OrderedDict()
         self._storing: dict[Key, asyncio.Task[None]] = {}
 
     def fetching(self, key: Key) -> bool:
@@ -113,7 +114,8 @@ class Layers:
 
     def want(self, wish: Wish) -> Answer:
         """Somebody wants a layer that is not here."""
-        if refusal := self._refusal((*wish.key, wish.quality)):
+        of_all: RefusedKey = *wish.key, wish.quality, None
+        if refusal := self._refusal(of_all) or self._refusal((*of_all[:3], wish.regions)):
             return refusal
         if self.fetching(wish.key):
             return Asked(other=True)
@@ -181,7 +183,7 @@ class Layers:
         if self._outstanding.get(request.wish.key) is request and self.fetching(request.wish.key):
             request.link.say(_message(request))
 
-    def _refusal(self, key: QualityKey) -> Refusal | None:
+    def _refusal(self, key: RefusedKey) -> Refusal | None:
         refusal, until = self._refused.get(key, (None, 0.0))
         if refusal is not None and not refusal.final and self._clock() >= until:
             del self._refused[key]
@@ -190,7 +192,9 @@ class Layers:
 
     def _refuse(self, wish: Wish, refusal: Refusal) -> None:
         log.warning("no pixels", edge=wish.edge, frame=wish.frame, layer=wish.layer, reason=refusal.reason)
-        self._refused[*wish.key, wish.quality] = refusal, self._clock() + self._pause
+        # What is gone or unknown is so of every part; another part may be whole, or small enough, or valid.
+        regions = None if refusal.status in (404, 410) else wish.regions
+        self._refused[*wish.key, wish.quality, regions] = refusal, self._clock() + self._pause
         while len(self._refused) > _MAX_REFUSED:
             self._refused.popitem(last=False)
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import grpc
 from prometheus_client import Gauge
 
-from common.wire.stream_pb2 import IngestResponse
+from common.wire.stream_pb2 import Ack, Acks, IngestResponse, Nack
+
+_TOGETHER = 32
+"""Acks in one message, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +39,55 @@ class Link:
     `stored_up_to`: above this seq, a packet is surely new.
     """
 
-    def __init__(self, edge: str, epoch: str, stored_up_to: int) -> None:
+    def __init__(self, edge: str, epoch: str, stored_up_to: int, together: bool = False) -> None:
+        """`together`: acks that wait to be said become one message."""
         self.edge = edge
         self.epoch = epoch
         self.stored_up_to = stored_up_to
         self.in_flight: dict[int, Waiting] = {}
         self.outbox: asyncio.Queue[IngestResponse | Goodbye] = asyncio.Queue()
+        self.unsaid = 0
+        """Messages and acks that wait to be said."""
+        self._together = together
+        self._acks: IngestResponse | None = None
+        """The last thing to say, if it is acks which others may join."""
         self._last_words: Goodbye | None = None
 
     def __repr__(self) -> str:
-        return f"<link {self.edge}/{self.epoch[:8]}: {len(self.in_flight)} in flight, {self.outbox.qsize()} to say>"
+        return f"<link {self.edge}/{self.epoch[:8]}: {len(self.in_flight)} in flight, {self.unsaid} to say>"
 
     def say(self, message: IngestResponse | Goodbye) -> None:
         """Send this after everything said before."""
+        self._acks = None
+        self.unsaid += 1
         self.outbox.put_nowait(message)
 
-    def settle(self, seq: int, message: IngestResponse) -> None:
+    def answer(self, answer: Ack | Nack) -> None:
+        """Say it. Acks of a batch travel together: for both sides a message costs more than what is in it."""
+        if isinstance(answer, Nack):
+            self.say(IngestResponse(nack=answer))
+        elif not self._together:
+            self.say(IngestResponse(ack=answer))
+        elif self._acks is None or len(self._acks.acks.acks) == _TOGETHER:
+            message = IngestResponse(acks=Acks(acks=[answer]))
+            self.say(message)
+            self._acks = message
+        else:
+            self._acks.acks.acks.append(answer)
+            self.unsaid += 1
+
+    async def next(self) -> IngestResponse | Goodbye:
+        """What is to be said next, when there is something."""
+        message = await self.outbox.get()
+        if message is self._acks:
+            self._acks = None
+        self.unsaid -= max(1, len(message.acks.acks)) if isinstance(message, IngestResponse) else 1
+        return message
+
+    def settle(self, seq: int, answer: Ack | Nack) -> None:
         """A packet has its ack or nack."""
         del self.in_flight[seq]
-        self.say(message)
+        self.answer(answer)
         self._maybe_leave()
 
     def finish(self, code: grpc.StatusCode, detail: str) -> None:

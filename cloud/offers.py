@@ -43,10 +43,13 @@ def offers(bundle: Bundle | None, codec: str) -> Offers:
 
 
 def coded_layers(result: Result) -> list[Layer]:
-    """Those layers of a frame that pictures can be made of. Others it may carry are nobody's business here."""
+    """Those layers of a frame that pictures can be made of, without other frames. Others it may carry are nobody's
+    business here.
+    """
     there = offers(result.frame.bundle, result.origin.codec)
     kinds = {kind for offer in there.values() for kind in offer.kinds}
-    return [layer for layer in result.frame.container.layers if layer.kind in kinds]
+    came = [layer for layer in result.frame.container.layers if layer.kind in kinds]
+    return [result.standing if result.standing and layer.kind == Kind.BASE else layer for layer in came]
 
 
 def codec_id(bundle: Bundle) -> int:

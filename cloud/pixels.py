@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import structlog
 
 from cloud.aside import Aside
@@ -23,7 +24,7 @@ from cloud.registry import Registry
 from cloud.replies import Fits, Refusal, Wish
 from cloud.store import Record, Store, StoreError
 from cloud.synthesis import Shown, Synthesis
-from cloud.tiles import Part, Tiles
+from cloud.tiles import Grid, Part, Tiles, covering, tile_pixels
 from common.bundle import Bundle
 from common.codec import Layer
 from common.codec.container import Kind
@@ -36,7 +37,7 @@ log = structlog.get_logger()
 
 _MOST_WAITING = 64
 """Who may wait for pixels at once. Whoever comes then is told at once that they are being fetched."""
-_MOST_MENDED = 10_000
+_MOST_MENDED = 1000
 _NO_PART = "roi: it is not coded in tiles, so no part of it can be had alone; leave roi out"
 _NOT_TILED = Refusal(422, "invalid-request", _NO_PART, final=True)
 
@@ -74,8 +75,8 @@ class Pixels:
         self._synthesis = synthesis
         self._tiles = tiles
         self._waiting = 0
-        self._mended: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Of which damaged tiles were asked for again."""
+        self._mended: OrderedDict[tuple[str, str, int], Grid] = OrderedDict()
+        """By frame, layer and quality: which damaged tiles were asked for again."""
 
     def offer(self, row: Record, name: str, quality: int | None = None) -> Offer | Refusal:
         """What this layer of this frame is, or why there is no such thing."""
@@ -221,15 +222,23 @@ class Pixels:
             return self._wish(row, offer, held, wanted, regions)
         part = await self._tiles.part(self._bundle(row), held[-1], regions, (row.width, row.height))
         if part.missing != ():
-            return self._wish(row, offer, held, wanted, part.missing)
-        if part.damaged:
-            self._mend(row, self._wish(row, offer, held, wanted, regions))
+            together = self._aside.crowded(row.id, held[-1])
+            return self._wish(row, offer, held, wanted, regions if together else part.missing)
+        if part.damaged.any():
+            self._mend(row, offer, held, wanted, part.damaged)
         return _ready(offer, held, part, regions)
 
-    def _mend(self, row: Record, wish: Wish) -> None:
-        """Ask for damaged tiles again, once: whoever looks meanwhile sees what is below them."""
-        if wish.key not in self._mended and isinstance(self._layers.want(wish), Asked):
-            self._mended[wish.key] = None
+    def _mend(self, row: Record, offer: Offer, held: tuple[Layer, ...], quality: int, damaged: Grid) -> None:
+        """Ask for damaged tiles again, for each once: whoever looks meanwhile sees what is below them."""
+        key = row.id, offer.name, quality
+        asked = self._mended.get(key, np.zeros_like(damaged))
+        if not (damaged & ~asked).any():
+            return
+        pixels = tile_pixels(self._bundle(row), offer.kinds[-1])
+        regions = covering(damaged & ~asked, pixels, (row.width, row.height))
+        answer = self._layers.want(self._wish(row, offer, held, quality, regions))
+        if isinstance(answer, Asked) and not answer.other:
+            self._mended[key] = asked | damaged
             if len(self._mended) > _MOST_MENDED:
                 self._mended.popitem(last=False)
 
@@ -276,7 +285,7 @@ def _ready(offer: Offer, held: tuple[Layer, ...], part: Part, regions: tuple[Reg
     digest = _digest(layers)
     if regions is not None:
         digest = hashlib.sha256(f"{digest} {[tuple(region) for region in regions]}".encode()).hexdigest()[:32]
-    return Ready(offer, Coded(layers), digest, regions, part.damaged)
+    return Ready(offer, Coded(layers), digest, regions, int(part.damaged.sum()))
 
 
 def _digest(layers: tuple[Layer, ...]) -> str:

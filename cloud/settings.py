@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(default=2, ge=0, le=1000)
     queue_max: int = Field(default=256, ge=1, le=65536)
     """Frames of all edges waiting for the engine or the database; beyond it, streams are read no further."""
+    references_max_bytes: int = Field(default=1 << 26, ge=1 << 20)
+    """What is held of all cameras' frames for those coded after them, five minutes at most; 43 kB of one of the
+    embedded detector. The oldest give way: frames that refer to them are sent again, coded alone."""
     back_threads: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=64)
     """Frames of a batch that run at once, each on one core. Default: one for each core."""
     pictures_max_bytes: int = Field(default=1 << 30, ge=1 << 20)

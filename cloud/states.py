@@ -18,7 +18,7 @@ from common.codec.temporal import tables_name
 from common.errors import MissingReferenceError
 
 MAX_BYTES = 64 << 20
-"""A frame of the embedded detector leaves some 30 kB."""
+"""A frame of the embedded detector leaves some 40 kB."""
 MAX_AGE_S = 300.0
 MOST_AWAITED = 4096
 """Cameras."""
@@ -48,6 +48,8 @@ class States:
         self.name = tables_name() + os.urandom(8)
         """As Welcome.references says it."""
         self.bytes = 0
+        self.on_dropped: Callable[[str], None] = lambda reason: None
+        """Hears of each that goes before a later frame of its camera was referred to: `no room`, or `age`."""
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
         self._clock = clock
@@ -72,11 +74,15 @@ class States:
 
     def keep(self, frame: Frame, state: State) -> None:
         """Hold what a frame left."""
+        held = _Held(state, self._clock())
+        if held.bytes > self._max_bytes:
+            self.on_dropped("no room")
+            return
         mine = self._cameras.setdefault(_of(frame), OrderedDict())
         self._cameras.move_to_end(_of(frame))
         if (same := mine.pop(state.name, None)) is not None:
             self.bytes -= same.bytes
-        mine[state.name] = held = _Held(state, self._clock())
+        mine[state.name] = held
         self.bytes += held.bytes
         self._evict()
 
@@ -84,10 +90,12 @@ class States:
         oldest = self._clock() - self._max_age_s
         while self._cameras:
             of, mine = next(iter(self._cameras.items()))
-            if mine and self.bytes <= self._max_bytes and next(reversed(mine.values())).since >= oldest:
-                return
             if mine:
+                old = next(reversed(mine.values())).since < oldest
+                if not old and self.bytes <= self._max_bytes:
+                    return
                 self.bytes -= mine.popitem(last=False)[1].bytes
+                self.on_dropped("age" if old else "no room")
             if not mine:
                 del self._cameras[of]
 

@@ -31,8 +31,8 @@ class Part(NamedTuple):
     """These tiles alone."""
     missing: Regions | None
     """What to ask for so that the others come: none if all are here, None for all of the layer."""
-    damaged: int
-    """How many of those that are here fail their check."""
+    damaged: Grid
+    """Which of those that are here fail their check."""
 
 
 class Tiles:
@@ -61,12 +61,12 @@ class Tiles:
         layers = self._opened.of(bundle)
         cut = layers.cut(layer, regions, *size)
         here = layers.tiles(cut, *size)
-        pixels = _tile_pixels(bundle, layer.kind)
+        pixels = tile_pixels(bundle, layer.kind)
         wanted = np.ones(here.shape, np.bool_)
         if regions is not None:
             wanted = touched([region.grown(MARGIN, *size) for region in regions], pixels, *here.shape)
-        missing = wanted & ~here
-        return Part(cut, covering(missing, pixels, size), layers.damaged([cut], *size))
+        missing, damaged = wanted & ~here, here & ~layers.tiles(cut, *size, sound=True)
+        return Part(cut, covering(missing, pixels, size), damaged)
 
     def _joined(self, bundle: Bundle, parts: Sequence[Layer], size: Size) -> Layer:
         layers, joined = self._opened.of(bundle), parts[-1]
@@ -112,6 +112,7 @@ def _within(begin: int, end: int, count: int, pixels: int, size: int) -> tuple[i
     return low, high - low
 
 
-def _tile_pixels(bundle: Bundle, kind: int) -> int:
+def tile_pixels(bundle: Bundle, kind: int) -> int:
+    """Along a side of a tile of this layer."""
     (layer,) = (layer for layer in bundle.manifest.layers if layer.kind == kind)
     return layer.tile * layer.stride

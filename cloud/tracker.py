@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 
 from cloud.frame import Result
 from common.tracking import SURE, Seen, State, as_values, from_values, step
 from common.types import Detection
+
+log = structlog.get_logger()
 
 Place = tuple[str, str]
 """(edge, camera)"""
@@ -71,13 +74,17 @@ def place(result: Result) -> Place:
 def follow(known: Mapping[Place, Following], results: Sequence[Result], next_id: int, sure: float = SURE) -> Followed:
     """Take results in their order, each once. `known` has their cameras, those that are new excepted.
 
-    Detections from the score `sure` begin tracks.
+    Detections from the score `sure` begin tracks. Where a result cannot be followed, its camera's tracks begin anew.
     """
     now = dict(known)
     sightings = []
     for result in results:
         where = place(result)
-        now[where], found, next_id = _next(now.get(where, Following()), result, next_id, sure)
+        try:
+            now[where], found, next_id = _next(now.get(where, Following()), result, next_id, sure)
+        except Exception:  # whatever is wrong with tracking, results are stored, and other cameras' tracks go on
+            log.exception("tracking failed; this camera's tracks begin anew", edge=where[0], camera=where[1])
+            now[where], found = Following(), []
         sightings.append(found)
     return Followed(sightings, now, next_id)
 

@@ -59,9 +59,21 @@ class Metrics:
             buckets=_LATENCY_BUCKETS,
         )
         self._add_points(r)
+        self._add_references(r)
         self.link_up = Gauge("midstream_link_up", "1 while the stream to the other side is open.", registry=r)
         self.link_bytes = Counter("midstream_link_bytes", "Payload bytes over the link.", ["dir"], registry=r)
         Info("midstream_build", "What is running.", registry=r).info({"service": service, "version": version})
+
+    def _add_references(self, r: CollectorRegistry) -> None:
+        self.reference_bytes = Gauge(
+            "midstream_reference_bytes", "Held of frames so that others can be coded after them.", registry=r
+        )
+        self.references_dropped = Counter(
+            "midstream_references_dropped",
+            "What would have been references, or may have been some, and why it is not held.",
+            ["reason"],
+            registry=r,
+        )
 
     def _add_points(self, r: CollectorRegistry) -> None:
         self.operating_point = Gauge(

@@ -64,7 +64,7 @@ class Along:
         """When it is this frame's turn, which ends with what it took of the link: the next one is asked after that."""
         if why := self._no_room():  # again: those before it, and the time it waited, may have taken the room
             return encoded.without_pixels(why)
-        made = await self._enhancer.layers(unpack(encoded.container), data, layer)
+        made = await self._enhancer.layers(unpack(encoded.kept), data, layer)
         whole = encoded.with_pixels([each.layer for each in made])
         if len(whole.container) > (most := self.max_payload() or USUAL_MAX_PAYLOAD):
             return encoded.without_pixels(f"shed: with them the frame has more than the {most} bytes the cloud takes")

@@ -1,14 +1,14 @@
 """Frames the cloud did not take because it lacks a reference: coded again, alone, of the picture in the ring."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from common.bundle import Bundle
-from common.codec.container import Kind, pack, unpack
+from common.codec.container import Kind, Layer, pack, unpack
 from common.errors import MidstreamError
 from common.types import Mode
 from edge.encode import Encoder
@@ -28,41 +28,6 @@ log = structlog.get_logger(__name__)
 
 class AnewError(MidstreamError):
     """The frame cannot be coded again."""
-
-
-class Again:
-    """Frames of one stream that are to be coded anew. Until they are sent no others are, so that all stay in order."""
-
-    def __init__(self) -> None:
-        self.none = asyncio.Event()
-        """Set while there are none."""
-        self.none.set()
-        self._some = asyncio.Event()
-        self._frames: list[Pending] = []
-
-    def add(self, frame: Pending) -> None:
-        """The cloud waits for this one."""
-        self._frames.append(frame)
-        self._some.set()
-        self.none.clear()
-
-    async def next(self, in_flight: Mapping[int, Pending], returned: asyncio.Event) -> list[Pending]:
-        """Those there are, in order, when nothing of their cameras is in flight any more; `returned` tells of answers.
-
-        The cloud takes nothing of a camera until the frame comes that it waits for, so all of that comes back.
-        """
-        await self._some.wait()
-        while {frame.camera for frame in self._frames} & {frame.camera for frame in in_flight.values()}:
-            returned.clear()
-            await returned.wait()
-        frames, self._frames = sorted(self._frames, key=lambda frame: frame.seq), []
-        self._some.clear()
-        return frames
-
-    def sent(self) -> None:
-        """What `next` gave is on its way."""
-        if not self._frames:
-            self.none.set()
 
 
 class Anew:
@@ -86,6 +51,9 @@ class Anew:
         kept = await self._spool.picture(frame.frame_id)
         if kept.gone:
             raise AnewError(f"its picture is gone: {kept.gone}")
+        if kept.container and (standing := unpack(kept.container)).keyframe:
+            # What enhancements are coded upon says the same without other frames; coded again it would be another.
+            return with_base(frame.payload, standing.layers[0])
         if (bundle := await asyncio.to_thread(self._find, prefix_of(frame.payload))) is None:
             raise AnewError("its bundle is gone: the edge runs another one by now")
         encoder = await self._load(bundle)
@@ -127,6 +95,11 @@ def alone(encoder: Encoder, data: bytes, payload: bytes) -> bytes:
     """
     whole = unpack(payload)
     point = Point(Mode.SPLIT, whole.quality)
-    base = unpack(encoder.encode(data, point).container).layers[0]
+    return with_base(payload, unpack(encoder.encode(data, point).container).layers[0])
+
+
+def with_base(payload: bytes, base: Layer) -> bytes:
+    """The container with another base layer, which is coded alone. Raises BitstreamError."""
+    whole = unpack(payload)
     layers = [base, *(layer for layer in whole.layers if layer.kind != Kind.BASE)]
     return pack(replace(whole, layers=layers, keyframe=True))

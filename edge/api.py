@@ -23,11 +23,11 @@ from common.problems import SCHEMA
 from common.types import Detection
 from edge.along import LAYERS
 from edge.body import PIXELS, Headers, declared_size, read_body
+from edge.ingest import Outcome
 from edge.intake import new_shot
 from edge.parts import Parts, parts
 from edge.problems import mistake, problem, refusal
 from edge.spool import Accepted
-from edge.uplink import Outcome
 
 PATH = "/v1/frames"
 MAX_WAIT_SECONDS = 30.0

@@ -48,16 +48,27 @@ class Encoded:
     """Of the enhancements in the container."""
     state: State | None = None
     """What the frame leaves for those coded after it, if the cloud is to hold that."""
+    helped: bool | None = None
+    """Whether it was coded after another because it has fewer bytes so; None where there was none."""
+    standing: Layer | None = None
+    """Of a frame that is coded after another, where enhancements are coded upon its base layer: that layer, saying the
+    same without the other.
+    """
 
     @property
     def kept(self) -> bytes:
-        """What enhancements are coded by later: the container without what only checks it; empty if there are none."""
+        """What enhancements are coded by later: the container without what only checks it, and without need of another
+        frame if they are coded upon it; empty if there are none.
+        """
         if not self.layered:
             return b""
-        if not self.shadow_bytes:
+        if not (self.shadow_bytes or self.standing):
             return self.container
         whole = unpack(self.container)
-        return pack(replace(whole, layers=[layer for layer in whole.layers if layer.kind != SHADOW]))
+        layers = [layer for layer in whole.layers if layer.kind != SHADOW]
+        if self.standing is None:
+            return pack(replace(whole, layers=layers))
+        return pack(replace(whole, layers=[self.standing, *layers[1:]], keyframe=True))
 
     def without_pixels(self, why: str) -> "Encoded":
         """The same; `why` says what speaks against the enhancement."""
@@ -138,10 +149,11 @@ class Encoder:
         view = View(picture.decode_content(data, header, box), box, self._input.width, self._input.pad)
         laps.done("decode_picture")
         if after is not None and isinstance(way, Split):
-            layers, left, alone = way.encode_after(view, point.quality, laps, *after)
+            layers, left, alone, standing = way.encode_after(view, point.quality, laps, *after)
             state = left if after.keep else None
         else:
-            layers, state, alone = way.encode(view, point.quality, laps), None, True
+            layers, state, alone, standing = way.encode(view, point.quality, laps), None, True, None
+        helped = None if after is None or after.before is None else not alone
         base = len(layers[0].payload)
         beside = self._beside(view) if shadow and self.checkable and point.mode is not Mode.IMAGE else []
         every = [*layers, *beside]
@@ -149,7 +161,20 @@ class Encoder:
         shadow_bytes = sum(len(layer.payload) for layer in beside)
         layered = self.layered and point.mode is Mode.SPLIT
         content_type, timing = header.content_type, laps.ms
-        return Encoded(container, width, height, point, content_type, base, shadow_bytes, timing, layered, state=state)
+        return Encoded(
+            container,
+            width,
+            height,
+            point,
+            content_type,
+            base,
+            shadow_bytes,
+            timing,
+            layered,
+            state=state,
+            helped=helped,
+            standing=standing,
+        )
 
     def _beside(self, view: View) -> list[Layer]:
         return [Layer(SHADOW, layer.payload) for layer in self._shadow.encode(view.content, SHADOW_QUALITY)]

@@ -69,8 +69,10 @@ class Intake:
         self._control = control
         self._meter = meter
         self._along = along
-        self.references = References(settings.temporal == "on" and settings.ring_max_bytes > 0, settings.keyframes)
+        temporal = settings.temporal == "on" and settings.ring_max_bytes > 0
+        self.references = References(temporal, settings.keyframes, settings.references_max_bytes)
         """What frames may be coded after. Without pictures none: it could not be coded again."""
+        self.references.on_dropped = meter.unreferenced
         self.quiet_since = time.monotonic()
         """When the last frame was done with."""
         self._pool = ThreadPoolExecutor(settings.encode_workers, thread_name_prefix="encode")
@@ -119,6 +121,8 @@ class Intake:
         self._turns[shot.camera] = turn
         try:
             encoder, encoded = await self._encode(shot)
+            if encoded.helped is not None:
+                self.references.tried(shot.camera, encoded.helped)
             if previous is not None and not previous.done():
                 await asyncio.wait([previous])
             began = time.perf_counter()

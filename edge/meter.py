@@ -83,6 +83,10 @@ class Meter:
         """A frame was coded again, alone, because the cloud did not hold what it was coded after."""
         self.metrics.decode_errors.labels("missing reference").inc()
 
+    def unreferenced(self, reason: str) -> None:
+        """What a frame, or those of a camera, left cannot be kept for those coded after it."""
+        self.metrics.references_dropped.labels(reason).inc()
+
     def sent(self, size: int) -> None:
         """Payload bytes went up."""
         self._sent.inc(size)
@@ -99,11 +103,12 @@ class Meter:
         """The stream opened or closed."""
         self.metrics.link_up.set(up)
 
-    def expose(self, stats: Stats, encoding: int, in_flight: int, goodput: float | None) -> bytes:
+    def expose(self, stats: Stats, encoding: int, references: int, in_flight: int, goodput: float | None) -> bytes:
         """Everything in Prometheus' text format."""
         m = self.metrics
         m.goodput.set(math.inf if goodput is None else goodput)
         m.queue_depth.labels("encode").set(encoding)
+        m.reference_bytes.set(references)
         m.queue_depth.labels("spool").set(stats.queued)
         m.queue_depth.labels("in_flight").set(in_flight)
         m.spool_bytes.labels("frames").set(stats.queued_bytes)

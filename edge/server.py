@@ -48,6 +48,7 @@ async def serve(app: FastAPI, listener: socket.socket, port_file: Path, drain: C
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nobody asks where a request comes from
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

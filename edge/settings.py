@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     bundle's codec and the cloud can. Without a ring (`ring_max_bytes`) they are not: they could not be coded again."""
     keyframes: int = Field(default=100, ge=0, le=1_000_000)
     """One frame of a camera in so many is coded alone even so. 0: only where there is nothing to code it after."""
+    references_max_bytes: int = Field(default=32 * MiB, ge=MiB)
+    """What is held of frames for those that are coded after them; 43 kB of one of the embedded detector. When it is
+    full, cameras that code nothing give way, and of the others fewer frames become references."""
     max_streams: int = Field(default=16, ge=0, le=256)
     """Of POST /v1/streams. Each is a thread, a decoder, and up to three decoded frames beside the decoder's own."""
     streams_dir: Path | None = None

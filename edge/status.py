@@ -113,5 +113,6 @@ async def metrics(request: Request) -> Response:
     edge = parts(request)
     in_flight = len(edge.uplink.state.in_flight) if edge.uplink else 0
     goodput = edge.uplink.link().rate if edge.uplink else None
-    text = edge.meter.expose(edge.spool.stats, edge.intake.frames, in_flight, goodput)
+    intake = edge.intake
+    text = edge.meter.expose(edge.spool.stats, intake.frames, intake.references.bytes, in_flight, goodput)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -112,6 +112,8 @@ class Split:
     def __init__(self, bundle: Bundle, network: Callable[[], Network]) -> None:
         self._network = network()
         self._codec = feature_codec.of(bundle, self._network.threads)
+        # Found out once: whether a class keeps a protocol is not told quickly.
+        self._temporal = self._codec if isinstance(self._codec, TemporalCodec) else None
         self.id, self.name = self._codec.id, self._codec.name
         self.qualities, self.default_quality = self._codec.qualities, self._codec.default_quality
 
@@ -121,14 +123,14 @@ class Split:
     @property
     def temporal(self) -> bool:
         """Whether `encode_after` can be asked."""
-        return isinstance(self._codec, TemporalCodec)
+        return self._temporal is not None
 
     def encode_after(self, view: View, quality: int, laps: Laps, before: State | None, keep: bool) -> Coded:
         """Features, after those of an earlier frame if that helps; and what they leave for others."""
-        assert isinstance(self._codec, TemporalCodec)
+        assert self._temporal is not None
         features = self._network.front.run(view.whole())
         laps.done("front")
-        found = self._codec.encode_after(features, quality, window(view.box, view.size), before, keep)
+        found = self._temporal.encode_after(features, quality, window(view.box, view.size), before, keep)
         laps.done("code")
         return found
 

@@ -1,5 +1,6 @@
 """`midstream`: one command for everything. Each subcommand imports its part only when it runs."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -77,6 +78,7 @@ def demo(
 @app.command()
 def edge() -> None:
     """Run the edge service. Settings are environment variables: MIDSTREAM_CLOUD=host:port and MIDSTREAM_EDGE_*."""
+    _one_thread_a_matrix()
     with part("edge"):
         from edge import app as it
         from edge.settings import load
@@ -87,11 +89,19 @@ def edge() -> None:
 @app.command()
 def cloud() -> None:
     """Run the cloud service. Settings are environment variables: MIDSTREAM_CLOUD_*."""
+    _one_thread_a_matrix()
     with part("cloud"):
         from cloud import app as it
         from cloud.settings import load
 
         it.run(load())
+
+
+def _one_thread_a_matrix() -> None:
+    """Before NumPy is imported. A service has threads of its own and small matrices: threads of OpenBLAS would spin
+    while they wait for each other, and take the processors from the networks.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @app.command()
@@ -218,6 +228,10 @@ def bench_scalable_video(
     ],
     bundle: Annotated[Path | None, typer.Option(help="A bundle's folder; default: the shipped one.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many frames of a clip.", min=2)] = None,
+    fusion: Annotated[
+        Path | None,
+        typer.Option(help="A network of `midstream train fusion`; default: the one that ships, if one does."),
+    ] = None,
     json: Json = None,
     docs: Annotated[bool, typer.Option("--docs", help="Write its section of docs/results-video.md.")] = False,
 ) -> None:
@@ -225,7 +239,7 @@ def bench_scalable_video(
     with part("bench"):
         from bench.video import scalable as it
 
-        it.run(frames, bundle, limit, json, docs)
+        it.run(frames, bundle, limit, json, docs, fusion)
 
 
 @bench_app.command("masks")

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from common.codec import rans
+from common.codec.rounding import BIT
 from common.codec.values import CENTRE as MIDDLE
 from common.codec.values import ESCAPE, SYMBOLS
 from common.codec.values import LENGTH as ESCAPE_BITS
 
 TOTAL = rans.TOTAL
 MOST_BITS = 12
-BIT = 0.06
-"""Squared steps that a bit is worth where a whole row is dropped: found on photos, a third of what training says."""
 SILENT = np.where(np.arange(SYMBOLS) == MIDDLE, TOTAL, 0).astype(np.uint16)
 TAIL = 1e-4
 """Of the prior: twice as wide, as densities of real values reach further than the bell."""

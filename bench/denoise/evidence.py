@@ -1,14 +1,14 @@
 """The noisy picture above the clean one: how near it is to what the camera gave, and whether its noise is the same."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from bench.denoise.joint import Both, Joint
-from bench.denoise.rows import Pair
+from bench.denoise.rows import Measured, Pair
 from bench.noise import Noise
 from bench.pictures import Picture
 from bench.rd.metrics import psnr
@@ -32,12 +32,9 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(Measured):
     """Both layers at one quality of the noisy one, the clean one at its default; means over the pictures."""
 
-    pictures: str
-    sigma: float
-    gain: float
     quality: int
     clean_bpp: float
     bpp: float
@@ -45,20 +42,6 @@ class Evidence:
     noise: float
     sigma_error: float
     correlation: float
-
-    @property
-    def where(self) -> tuple[str, Noise]:
-        """What it was measured on."""
-        return self.pictures, Noise(self.sigma, self.gain)
-
-    def as_json(self) -> dict[str, Any]:
-        """For --json."""
-        return asdict(self)
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Self:
-        """Back again. Raises KeyError if a field is missing."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 def measure(

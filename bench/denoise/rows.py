@@ -23,22 +23,14 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
-    """One codec at one quality; means over pictures of each picture's own."""
+class Measured:
+    """What was found of some pictures with a noise."""
 
     pictures: str
     """The folder they are from."""
     sigma: float
     gain: float
     """Of the noise."""
-    codec: str
-    quality: int
-    bpp: float
-    """Bits of all that counts, per pixel."""
-    psnr: float
-    """dB, of what was decoded to the clean picture."""
-    ms_ssim: float | None
-    """The same; None where the pictures are too small for it."""
 
     @property
     def where(self) -> tuple[str, Noise]:
@@ -56,29 +48,26 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Alone:
+class Row(Measured):
+    """One codec at one quality; means over pictures of each picture's own."""
+
+    codec: str
+    quality: int
+    bpp: float
+    """Bits of all that counts, per pixel."""
+    psnr: float
+    """dB, of what was decoded to the clean picture."""
+    ms_ssim: float | None
+    """The same; None where the pictures are too small for it."""
+
+
+@dataclass(frozen=True)
+class Alone(Measured):
     """What a denoiser makes of the pictures before anything is coded; `none` is the noisy pictures themselves."""
 
-    pictures: str
-    sigma: float
-    gain: float
     denoiser: str
     psnr: float
     ms_ssim: float | None
-
-    @property
-    def where(self) -> tuple[str, Noise]:
-        """What it was measured on."""
-        return self.pictures, Noise(self.sigma, self.gain)
-
-    def as_json(self) -> dict[str, Any]:
-        """For --json."""
-        return asdict(self)
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> Self:
-        """Back again. Raises KeyError if a field is missing."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 class Errors(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.pages import put, slug, table
 from bench.track import plot
-from bench.track.report import HEADS, cells
+from bench.track.report import HEADS, cells, needs_cells, needs_heads
 from bench.track.study import Row
 
 PAGE = "results-track.md"
@@ -28,6 +28,8 @@ def section(title: str, result: dict[str, Any], rows: Sequence[Row], picture: st
         f"## {title}",
         f"`{result['measured_by']}`: bundles {', '.join(digest[:12] for digest in result['bundles'].values())}",
         f"![HOTA, IDF1 and MOTA over bytes a frame]({picture})",
+        "Bytes a frame that reach so much of each score with nothing coded; empty where nothing measured does, or all:",
+        table(needs_heads(), needs_cells(result["bytes_at"])),
         table(HEADS, [cells(row) for row in rows]),
         f"The tracker takes {speed['median']:.2f} ms a frame, one time in twenty more than {speed['p95']:.2f}, with "
         f"{speed['objects']} objects and as many faint detections of nothing, on one thread.",

@@ -62,6 +62,7 @@ def run(
         "sequences": [one.name for one in sequences],
         "frames": sum(_frames(one, frames) for one in sequences),
         "tracker_ms": {"objects": OBJECTS, **tracker._asdict()},
+        "bytes_at": report.needs(rows),
         "rows": [row.as_json() for row in rows],
     }
     title = f"{result['dataset']}: {len(sequences)} sequences, {result['frames']:,} frames"

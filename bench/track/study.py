@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.accuracy.scene import Scene, Shot
-from bench.accuracy.ways import SIZES, Way, own_codec, picture_way
+from bench.accuracy.ways import own_codec
 from bench.networks import Split
 from bench.pictures import Picture, thinned
 from bench.rivals import RIVALS
@@ -16,20 +16,25 @@ from bench.sfu import pictures
 from bench.sfu.files import Sequence as Marked
 from bench.track.follow import followed, judged, known
 from bench.track.score import Counts, Scores
+from bench.video.ways import ENCODERS, Coded, Way, features, low_delay, stills
+from common import feature_codec
 from common.bundle import Bundle
+from common.codec import TemporalCodec
 from common.errors import MidstreamError
 from common.geometry import Detections
 from common.tracking import SURE
 
 UNCODED = "uncoded"
 CHUNK = 48
-"""Frames that are in memory at once, with their features."""
+"""Frames that are in memory at once, with their features. Each chunk is coded as if it were the first."""
 RATE = 25
 """Frames a second of a sequence that does not say it."""
+FINEST = 10
+"""Rungs of a codec's ladder that matter: beyond, all is found that is found uncoded."""
 RUNGS = 6
-"""Of a codec's ladder that are measured."""
-RIVAL_NAMES = tuple(f"{name}/{SIZES[0]}" for name in ("jpeg", "x265", "av1"))
-"""Pictures as small as the network takes them: the fewest bytes that would do."""
+"""Of these, how many are measured."""
+LAG = 1
+"""Frames between a frame and what it is coded after, where the bundle's codec can: as on a link that acks in time."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,25 @@ class Gathered:
 
 
 def ways(scene: Scene, codecs: Sequence[str] | None, rivals: bool) -> list[Way]:
-    """The bundle's own codec, named with the bundle's name, and pictures by its rivals."""
-    own = own_codec(scene)
-    named = Way(f"{own.name}/{scene.bundle.manifest.name}", own.ladder, own.code, own.features)
-    wanted = [name for name in RIVAL_NAMES if codecs is None or name.partition("/")[0] in codecs]
-    pictured = [picture_way(name, RIVALS[name.partition("/")[0]], scene, small=True) for name in wanted]
-    return [named, *(pictured if rivals else ())]
+    """The bundle's own codec, named with the bundle's name, and its rivals, pictures as small as the network's.
+
+    Each codes frames alone, as JPEG does, or after those before them, as x265 and AV1 do; ours in both ways.
+    """
+    name, codec, alone = scene.bundle.manifest.name, feature_codec.of(scene.bundle), own_codec(scene)
+    own = [Way(f"{alone.name}/{name}", alone.ladder, one_by_one)]
+    if isinstance(codec, TemporalCodec):
+        after = f"{alone.name} after {LAG}/{name}"
+        own.append(Way(after, alone.ladder, lambda scene, quality: features(codec, scene, quality, LAG)))
+    others = [Way("jpeg", RIVALS["jpeg"].ladder, stills), *map(low_delay, ENCODERS)]
+    wanted = [way for way in others if codecs is None or way.name.partition(" ")[0] in codecs]
+    return [*own, *(wanted if rivals else ())]
+
+
+def one_by_one(scene: Scene, quality: int) -> list[Coded]:
+    """Every frame by the bundle's codec, alone."""
+    way = own_codec(scene)
+    coded = (way.code(i, quality) for i in range(len(scene.shots)))
+    return [Coded(one.bytes, list(one.features)) for one in coded]
 
 
 def measure(
@@ -138,8 +156,8 @@ def gathered(
         scene = Scene(split, [Shot(str(i), picture) for i, picture in enumerate(chunk)])
         done[Key(UNCODED, None)].found += scene.uncoded
         for way in ways(scene, codecs, first):
-            for quality in thinned(way.ladder, RUNGS):
-                _code(scene, way, quality, done[Key(way.name, quality)])
+            for quality in thinned(way.ladder[:FINEST], RUNGS):
+                _add(scene, way.code(scene, quality), done[Key(way.name, quality)])
         tick(len(chunk))
     if size is None:
         raise MidstreamError(f"{clip.video} holds no picture")
@@ -157,11 +175,10 @@ def _chunks(frames: Iterator[Picture]) -> Iterator[list[Picture]]:
         yield chunk
 
 
-def _code(scene: Scene, way: Way, quality: int, into: Gathered) -> None:
-    for i, shot in enumerate(scene.shots):
-        coded = way.code(i, quality)
-        into.bytes += coded.bytes
-        into.found.append(scene.split.finish(coded.features, shot.picture))
+def _add(scene: Scene, coded: Sequence[Coded], into: Gathered) -> None:
+    for one, shot in zip(coded, scene.shots, strict=True):
+        into.bytes += one.bytes
+        into.found.append(scene.split.finish(one.features, shot.picture))
 
 
 def _judged(split: Split, clip: Clip, found: Sequence[Detections], size: tuple[int, int], sure: float) -> Counts:

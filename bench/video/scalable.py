@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from rich.console import Console
@@ -86,18 +87,19 @@ def run(
     limit: int | None = None,
     json_path: Path | None = None,
     docs: bool = False,
+    fusion_path: Path | None = None,
 ) -> dict[str, Any]:
     """Measure, print, write what is asked for, and return what --json writes. Raises MidstreamError."""
     check_file(json_path)
     place = place_of(document.PAGE) if docs else None
     hush_encoders()
     split = Split(bundles.load(bundle_dir or shipped(), "both"))
-    fusion = shipped_fusion()
+    fusion = fusion_of(split, fusion_path)
     rows = list(measured(found(places, split, limit), split, fusion))
-    named = " ".join(["midstream bench scalable-video", *(f"--frames {path.name}" for path in places)])
     result = {
         "bundle": split.bundle.manifest.name,
-        "measured_by": named + (f" --limit {limit}" if limit else ""),
+        "digest": split.bundle.digest,
+        "measured_by": command(places, bundle_dir, limit, fusion_path),
         "multiply_adds_per_pixel": fusion and fusion.multiply_adds,
         "bd_rates": bd_rates(rows),
         "rows": [asdict(row) for row in rows],
@@ -109,6 +111,29 @@ def run(
         page = place / document.PAGE
         put(page, KEY, section(rows, result))
     return result
+
+
+def fusion_of(split: Split, path: Path | None) -> Fusion | None:
+    """The network of a file, or the one that ships. Raises MidstreamError if it is none or knows another bundle."""
+    if path is None:
+        return shipped_fusion()
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            fusion = Fusion(dict(arrays))
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as e:
+        raise MidstreamError(f"{path} is no network of `midstream train fusion`: {e}") from e
+    if fusion.bundle != split.bundle.prefix:
+        raise MidstreamError(f"{path} knows the features of bundle {fusion.bundle.hex()}, not of {split.bundle!r}")
+    return fusion
+
+
+def command(places: Sequence[Path], bundle_dir: Path | None, limit: int | None, fusion_path: Path | None) -> str:
+    """The command line that measures this again. A path outside the working folder keeps only its name."""
+    parts = ["midstream bench scalable-video"]
+    named = [("frames", path) for path in places]
+    named += [(option, path) for option, path in (("bundle", bundle_dir), ("fusion", fusion_path)) if path]
+    parts += [f"--{option} {path.name if path.is_absolute() else path.as_posix()}" for option, path in named]
+    return " ".join([*parts, *([f"--limit {limit}"] if limit else [])])
 
 
 def measured(clips: Sequence[Clip], split: Split, fusion: Fusion | None) -> Iterator[Row]:
@@ -136,7 +161,7 @@ def bases(clip: Clip, codec: TemporalCodec) -> Based:
     scene = clip.scene
     for i, tensors in enumerate(scene.features):
         box, window, before = scene.box(i), scene.window(i), state if i % Settings().period else None
-        layers, state, alone = codec.encode_after(tensors, codec.default_quality, window, before)
+        layers, state, alone, _ = codec.encode_after(tensors, codec.default_quality, window, before)
         decoded.append(codec.decode_after(layers, window, lambda _, before=before: before)[0])
         sizes = box.picture_w, box.picture_h
         packets.append(pack(Container(scene.bundle.prefix, codec.id, codec.default_quality, *sizes, layers, alone)))
@@ -247,5 +272,6 @@ def section(rows: Sequence[Row], result: dict[str, Any]) -> str:
     """Markdown."""
     head = f"## Scalable video: {result['bundle']}"
     rows_of = table(HEADS, [cells(row) for row in rows])
-    parts = [head, f"`{result['measured_by']}`", MEANING, said(result), rows_of]
+    measured_by = f"`{result['measured_by']}`: bundle {result['digest'][:12]}"
+    parts = [head, measured_by, MEANING, said(result), rows_of]
     return "\n\n".join(parts) + "\n"

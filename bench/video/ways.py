@@ -69,7 +69,7 @@ def features(codec: TemporalCodec, scene: Scene, quality: int, lag: int | None) 
     for i, tensors in enumerate(scene.features):
         box, window = scene.box(i), scene.window(i)
         before = None if lag is None or i < lag or i % PERIOD == 0 else held[-lag]
-        layers, _, alone = codec.encode_after(tensors, quality, window, before, keep=True)
+        layers, _, alone, _ = codec.encode_after(tensors, quality, window, before, keep=True)
         container = Container(scene.bundle.prefix, codec.id, quality, box.picture_w, box.picture_h, layers, alone)
         data = pack(container)
         names = {state.name: state for state in held}

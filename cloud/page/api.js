@@ -45,6 +45,12 @@ export const results = (filter, signal) => json("v1/results", {params: filter, s
 // filter: camera, edge, limit.
 export const tracks = async (filter) => (await json("v1/tracks", {params: filter})).tracks;
 
+// One track with its path.
+export const track = (id) => json(`v1/tracks/${encodeURIComponent(id)}`);
+
+// What frames may be coded with: digests and names.
+export const bundles = async () => (await json("v1/bundles")).bundles;
+
 export const result = (frame) => json(`v1/frames/${encodeURIComponent(frame)}`);
 
 const PATIENCE_MS = 60_000;

@@ -1,5 +1,6 @@
 // One camera: its frame (viewer.js), what it costs and how long it takes (meter.js, waterfall.js), what was found.
 
+import {bundleName} from "./bundle-names.js";
 import {now} from "./clock.js";
 import {DetectionList} from "./detection-list.js";
 import {ago, bytes, milliseconds, score, share} from "./format.js";
@@ -19,9 +20,9 @@ const MODES = {
 };
 
 // Detections made at the edge have no quality, and nothing to agree with but themselves.
-function point({provenance, quality, expected_agreement: expected}) {
+function point({provenance, bundle, quality, expected_agreement: expected}) {
   if (provenance === "edge") return "edge · the whole network runs there";
-  const words = [provenance, `quality ${quality}`];
+  const words = [provenance, bundleName(bundle), `quality ${quality}`].filter(Boolean);
   if (Number.isFinite(expected)) words.push(`agreement ${score(expected)} expected`);
   return words.join(" · ");
 }
@@ -46,7 +47,10 @@ export class CameraCard {
     this.waterfall = new Waterfall(this.parts.waterfall);
     this.viewer = new Viewer(this.element, {history: this.history, onChange: () => repaint(this)});
     this.found = new DetectionList(this.parts.count, this.parts.list, {onPoint: (index) => this.viewer.point(index)});
-    this.tracks = new TrackList(this.parts.tracked, this.parts.tracks, {camera, edge});
+    this.tracks = new TrackList(this.parts.tracked, this.parts.tracks, {
+      of: {camera, edge},
+      onPoint: (id) => this.viewer.trace(id),
+    });
     new IntersectionObserver(([entry]) => this.#seen(entry.isIntersecting), {rootMargin: "200px"}).observe(this.element);
   }
 

@@ -43,5 +43,6 @@ export const timeWithTenths = (iso) => tenths.format(new Date(iso));
 export function share(part, whole) {
   if (!(whole > 0)) return "–";
   const percent = (100 * part) / whole;
+  if (percent > 0 && percent < 0.05) return "under 0.1 %";
   return `${percent < 9.95 ? percent.toFixed(1) : Math.round(percent)} %`;
 }

@@ -2,6 +2,7 @@
 
 const KEPT = 120;
 const TRAIL = 30;
+const STEADY = 8;
 
 export class History {
   #results = [];
@@ -31,23 +32,37 @@ export class History {
     return {frames: this.#results.length, coded: this.#coded, source: this.#source};
   }
 
+  // The last results up to one, itself included.
+  #upTo({number}, most) {
+    return this.#results.filter((one) => one.number <= number).slice(-most);
+  }
+
   // Where each track was up to a result, and shortly before: the middles of its boxes, oldest first, by its id.
-  trails({number}) {
+  trails(result) {
     const trails = new Map();
-    for (const {detections} of this.#results.filter((one) => one.number <= number).slice(-TRAIL)) {
-      for (const {track_id: track, box: [x1, y1, x2, y2]} of detections) {
+    for (const {detections} of this.#upTo(result, TRAIL)) {
+      for (const {track_id: track, box} of detections) {
         if (track === undefined) continue;
         if (!trails.has(track)) trails.set(track, []);
-        trails.get(track).push([(x1 + x2) / 2, (y1 + y2) / 2]);
+        trails.get(track).push(middle(box));
       }
     }
     return trails;
+  }
+
+  // The ids of the tracks that had such a score in a result, or shortly before.
+  followed(result, least) {
+    const seen = this.#upTo(result, STEADY).flatMap(({detections}) => detections);
+    const sure = seen.filter(({score, track_id: track}) => track !== undefined && score >= least);
+    return new Set(sure.map(({track_id: track}) => track));
   }
 
   series(of) {
     return this.#results.map(of);
   }
 }
+
+export const middle = ([x1, y1, x2, y2]) => [(x1 + x2) / 2, (y1 + y2) / 2];
 
 // Accepted by the edge to stored by the cloud, milliseconds; two clocks, so never below 0.
 export const latency = (result) => Math.max(0, Date.parse(result.stored_at) - Date.parse(result.accepted_at));

@@ -16,16 +16,21 @@ const GROUNDS = {
 };
 
 // across, down: the picture's size in pixels, which the boxes are given in.
-// trails: where each track was, oldest first: Map of id to [x, y] pairs.
+// trails: where each track was lately, oldest first: Map of id to [x, y] pairs. traced: one track with all of its way,
+// {track_id, points}, which is lifted out; or null. sure: the score from which a box is drawn whole, not dashed.
 // ground: "light" | "dark" | "picture"; pointed: index of the detection to lift out, or -1.
-export function drawOverlay(canvas, {width: across, height: down, detections, trails}, ground, pointed = -1) {
+export function drawOverlay(canvas, {width: across, height: down, ...facts}, ground, pointed = -1) {
+  const {detections, trails, traced, sure} = facts;
   const pen = sized(canvas);
   const {clientWidth: width, clientHeight: height} = canvas;
   const scale = {x: width / across, y: height / down};
-  const marks = detections.map((detection, index) => mark(detection, index, scale, pointed));
+  const lifted = (one, index) => (traced ? one.track_id === traced.track_id : index === pointed);
+  const fade = traced !== null || pointed >= 0;
+  const marks = detections.map((one, index) => mark(one, scale, {lifted: lifted(one, index), fade, sure}));
   const look = GROUNDS[ground];
   for (const one of marks) drawTrail(pen, one, trails.get(one.detection.track_id) ?? [], scale, look);
   for (const one of [...marks].sort((a, b) => area(b) - area(a))) drawBox(pen, one, look);
+  if (traced) drawWay(pen, traced, scale, look);
   const placed = [];
   for (const one of [...marks].sort(byPrecedence)) drawTag(pen, one, look, placed, marks, {width, height});
 }
@@ -41,13 +46,14 @@ function sized(canvas) {
   return pen;
 }
 
-function mark(detection, index, scale, pointed) {
+function mark(detection, scale, {lifted, fade, sure}) {
   const [x1, y1, x2, y2] = detection.box;
   return {
     detection,
     x: x1 * scale.x, y: y1 * scale.y, width: (x2 - x1) * scale.x, height: (y2 - y1) * scale.y,
-    lifted: index === pointed,
-    faded: pointed >= 0 && index !== pointed,
+    lifted,
+    faded: fade && !lifted,
+    faint: detection.score < sure,
   };
 }
 
@@ -68,8 +74,31 @@ function drawTrail(pen, {detection, faded}, points, scale, look) {
   }
 }
 
-function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
+// All of a track's way, from a ring to a dot.
+function drawWay(pen, traced, scale, look) {
+  const points = traced.points.map(([x, y]) => [x * scale.x, y * scale.y]);
+  if (!points.length) return;
+  const ends = [points[0], points.at(-1)].map(([x, y]) => {
+    const end = new Path2D();
+    end.arc(x, y, 4, 0, 2 * Math.PI);
+    return end;
+  });
+  const way = new Path2D();
+  points.forEach(([x, y]) => way.lineTo(x, y));
+  pen.globalAlpha = 1;
+  pen.lineJoin = "round";
+  for (const [style, width] of [[look.halo, 5], [colour(traced, look.lightness), 2.5]]) {
+    if (!style) continue;
+    Object.assign(pen, {strokeStyle: style, lineWidth: width});
+    for (const path of [way, ...ends]) pen.stroke(path);
+  }
+  pen.fillStyle = colour(traced, look.lightness);
+  pen.fill(ends[1]);
+}
+
+function drawBox(pen, {detection, x, y, width, height, lifted, faded, faint}, look) {
   pen.globalAlpha = faded ? 0.3 : 1;
+  pen.setLineDash(faint ? [6, 4] : []);
   pen.beginPath();
   pen.roundRect(x, y, width, height, Math.min(4, width / 2, height / 2));
   if (look.fill) {
@@ -84,6 +113,7 @@ function drawBox(pen, {detection, x, y, width, height, lifted, faded}, look) {
   pen.strokeStyle = colour(detection, look.lightness);
   pen.lineWidth = lifted ? 3 : 1.75;
   pen.stroke();
+  pen.setLineDash([]);
 }
 
 // A tag names its box, with the score where the box is wide enough for both, and never hides another tag or a small box.

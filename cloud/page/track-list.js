@@ -1,4 +1,4 @@
-// The objects a camera has followed lately: which, since when, for how long.
+// The objects a camera has followed lately: which, since when, for how long. Pointing at one shows where it went.
 
 import {tracks} from "./api.js";
 import {duration, named, time} from "./format.js";
@@ -14,10 +14,17 @@ export class TrackList {
   #asked = -Infinity;
   #rows = [];
 
-  // root: the whole section, which is not there until there is a track.
-  constructor(root, list, {camera, edge}) {
+  // root: the whole section, which is not there until there is a track. of: {camera, edge}. onPoint(id): at that track,
+  // at none if undefined.
+  constructor(root, list, {of, onPoint}) {
     Object.assign(this, {root, list});
-    this.#camera = {camera, edge};
+    this.#camera = of;
+    list.addEventListener("pointerover", (event) => onPoint(this.#idOf(event.target)));
+    list.addEventListener("pointerleave", () => onPoint(undefined));
+  }
+
+  #idOf(element) {
+    return this.#rows.find((row) => row.item.contains(element))?.id;
   }
 
   // in a result: asks anew where one of its tracks is not in the list yet, or it is a while ago.
@@ -52,8 +59,10 @@ export class TrackList {
     return {item, label, since, dwell};
   }
 
-  #fill({item, label, since, dwell}, track) {
+  #fill(row, track) {
+    const {item, label, since, dwell} = row;
     item.hidden = !track;
+    row.id = track?.id;
     if (!track) return;
     const one = {label: track.label, track_id: track.id};
     item.style.setProperty("--hue", hue(one));

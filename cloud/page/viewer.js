@@ -2,8 +2,9 @@
 // What shows something of it with fewer bytes comes first; the picture then lies over that, and can be wiped off it.
 // Where pictures are coded in tiles a part can be had alone.
 
-import {layerBytes, picture, Problem} from "./api.js";
+import {layerBytes, picture, Problem, track} from "./api.js";
 import {score} from "./format.js";
+import {middle} from "./history.js";
 import {BUTTONS, has, least, most, named, NOTES, PART_IN, tiled} from "./looks.js";
 import {drawOverlay} from "./overlay.js";
 import {Part, patched} from "./part.js";
@@ -15,6 +16,8 @@ const darkness = matchMedia("(prefers-color-scheme: dark)");
 export class Viewer {
   state = "live";
   pointed = -1;
+  traced = null;
+  bare = false;
   held = null;
   least = 0;
   #live = null;
@@ -25,10 +28,11 @@ export class Viewer {
   // history: of the camera. onChange: another frame is shown, or it is shown in another way.
   constructor(root, {history, onChange}) {
     Object.assign(this, {history, onChange});
-    const {show, part, release, wipe, frame, box, canvas} = (this.parts = parts(root));
+    const {show, part, release, wipe, frame, box, canvas, boxes} = (this.parts = parts(root));
     show.addEventListener("click", () => this.look());
     part.addEventListener("click", () => this.choose());
     release.addEventListener("click", () => this.release());
+    boxes.addEventListener("click", () => this.#bare(!this.bare));
     wipe.addEventListener("input", () => this.#wipe(wipe.value));
     this.part = new Part(frame, box, {onTake: (region) => this.#patch(region)});
     new ResizeObserver(() => repaint(this)).observe(canvas);
@@ -41,9 +45,11 @@ export class Viewer {
     return this.held ?? this.#live;
   }
 
-  // Of its detections those that score enough to be shown.
+  // Of its detections those that score enough to be shown, or are of a track that did a moment ago: what is followed
+  // does not flicker.
   get detections() {
-    return this.result.detections.filter(({score: value}) => value >= this.least);
+    const followed = this.history.followed(this.result, this.least);
+    return this.result.detections.filter(({score: value, track_id: id}) => value >= this.least || followed.has(id));
   }
 
   follow(result) {
@@ -66,6 +72,17 @@ export class Viewer {
 
   point(index) {
     this.pointed = index;
+    repaint(this);
+  }
+
+  // Shows where a track went, all of its way; undefined: no more.
+  async trace(id) {
+    if (this.traced?.track_id === id) return;
+    const traced = (this.traced = id === undefined ? null : {track_id: id, points: []});
+    repaint(this);
+    if (!traced) return;
+    const {path} = await track(id).catch(() => ({path: []}));
+    traced.points = path.map(({box}) => middle(box));
     repaint(this);
   }
 
@@ -150,6 +167,13 @@ export class Viewer {
     return !signal.aborted;
   }
 
+  // A picture without what was found in it.
+  #bare(bare) {
+    this.bare = bare;
+    this.parts.boxes.setAttribute("aria-pressed", bare);
+    repaint(this);
+  }
+
   // So much of the picture, in percent from the left, is taken off what is beneath.
   #wipe(share) {
     this.parts.wipe.value = share;
@@ -178,7 +202,7 @@ export class Viewer {
     show.hidden = !(state in BUTTONS);
     release.hidden = state === "live";
     this.#offer();
-    image.hidden = this.#address === "";
+    image.hidden = this.parts.boxes.hidden = this.#address === "";
     image.alt = image.hidden ? "" : named(this.held);
     beneath.hidden = wiping.hidden = this.#beneath === "";
     say(from, least(this.held) === "clean" ? "clean" : "base");
@@ -196,12 +220,14 @@ export class Viewer {
     if (!this.result) return;
     if (this.state === "live") say(this.parts.note, NOTES.live({live: this.#live}));
     this.#offer();
-    const {detections, result: {width, height}} = this;
+    const {traced, result: {width, height}} = this;
+    const bare = this.bare && this.#address !== "";
+    const detections = bare ? [] : this.detections;
     const {canvas, frame, nothing} = this.parts;
     frame.style.setProperty("--ratio", width / height);
     const ground = this.#address ? "picture" : darkness.matches ? "dark" : "light";
     const trails = this.history.trails(this.result);
-    drawOverlay(canvas, {width, height, detections, trails}, ground, this.pointed);
+    drawOverlay(canvas, {width, height, detections, trails, traced, sure: this.least}, ground, this.pointed);
     nothing.hidden = detections.length > 0 || this.#address !== "";
     say(nothing, this.result.detections.length ? `nothing from ${score(this.least)} up` : "nothing found in this frame");
   }

@@ -6,8 +6,7 @@ highest seq deleted, says of every packet that is sent again whether it had its 
 
 from typing import Any
 
-from sqlalchemy import case, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, case, delete, select
 
 from cloud.store import layers as layer_rows
 from cloud.store import tracks as track_rows
@@ -18,9 +17,9 @@ Epoch = tuple[str, str]
 """(edge, epoch)"""
 
 
-async def far(connection: AsyncConnection) -> dict[Epoch, int]:
+def far(connection: Connection) -> dict[Epoch, int]:
     """How far each epoch's results have been deleted."""
-    rows = await connection.execute(select(aged.c.edge, aged.c.epoch, aged.c.seq))
+    rows = connection.execute(select(aged.c.edge, aged.c.epoch, aged.c.seq))
     return {(edge, epoch): seq for edge, epoch, seq in rows}
 
 
@@ -31,16 +30,14 @@ def upsert(insert: Any) -> Any:
     return insert.on_conflict_do_update(index_elements=["edge", "epoch"], set_={"seq": higher})
 
 
-async def remove(
-    writer: AsyncConnection, note: Any, before_us: int, below: int, limit: int
-) -> tuple[list[Record], int]:
+def remove(writer: Connection, note: Any, before_us: int, below: int, limit: int) -> tuple[list[Record], int]:
     """Delete at most `limit` results stored before that time, with numbers below `below`; what was deleted, and how
     many bytes of layers with it.
     """
     # By number, which is indexed; the time of storing rises with it.
     oldest = select(results).where(results.c.number < below).order_by(results.c.number).limit(limit)
     rows = []
-    for row in await writer.execute(oldest):
+    for row in writer.execute(oldest).all():
         if row.stored_us >= before_us:
             break
         rows.append(Record(*row))
@@ -48,14 +45,14 @@ async def remove(
         return [], 0
     last = rows[-1].number
     labels = {d["label"] for row in rows for d in row.found()}  # the index of `found` begins with the label
-    await writer.execute(delete(found).where(found.c.label.in_(labels), found.c.number <= last))
+    writer.execute(delete(found).where(found.c.label.in_(labels), found.c.number <= last))
     frames = [row.id for row in rows]
-    freed = await layer_rows.held(writer, layers.c.frame.in_(frames))
+    freed = layer_rows.held(writer, layers.c.frame.in_(frames))
     for pixels in (pictures, layers):
-        await writer.execute(delete(pixels).where(pixels.c.frame.in_(frames)))
-    await track_rows.remove(writer, last)
-    await writer.execute(delete(results).where(results.c.number <= last))
-    await writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
+        writer.execute(delete(pixels).where(pixels.c.frame.in_(frames)))
+    track_rows.remove(writer, last)
+    writer.execute(delete(results).where(results.c.number <= last))
+    writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
     return rows, freed
 
 

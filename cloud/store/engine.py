@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -22,16 +22,31 @@ def async_url(database: str) -> URL:
     return url
 
 
+def is_sqlite(database: str) -> bool:
+    """Whether this is a database of SQLite's."""
+    return make_url(database).get_backend_name() == "sqlite"
+
+
 def connect(database: str) -> AsyncEngine:
     """The pool. Nothing is connected yet."""
-    url = async_url(database)
-    if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url)
-    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    if not is_sqlite(database):
+        return create_async_engine(async_url(database), pool_pre_ping=True)
+    engine = create_async_engine(async_url(database))
+    _prepare(engine.sync_engine)
     return engine
+
+
+def connect_sqlite(database: str) -> Engine:
+    """The same of SQLite for a thread that waits for it."""
+    engine = create_engine(make_url(database).set(drivername="sqlite"))
+    _prepare(engine)
+    return engine
+
+
+def _prepare(engine: Engine) -> None:
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    event.listen(engine, "connect", _set_pragmas)
 
 
 def _set_pragmas(connection: DBAPIConnection, _: Any) -> None:

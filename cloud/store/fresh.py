@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, select
 
 from cloud.frame import Result
 from cloud.store.aging import Epoch
 from cloud.store.tables import results
 
+_STORED = select(results.c.seq).where(
+    results.c.edge == bindparam("edge"),
+    results.c.epoch == bindparam("epoch"),
+    results.c.seq.in_(bindparam("places", expanding=True)),
+)
+_AT_ONCE = 1000
+"""Each is a parameter of the statement, of which databases take some 32,000."""
 
-async def fresh(writer: AsyncConnection, batch: Sequence[Result], aged: Mapping[Epoch, int]) -> list[int]:
+
+def fresh(writer: Connection, batch: Sequence[Result], aged: Mapping[Epoch, int]) -> list[int]:
     """The places in the batch of those that are not stored, were not deleted for their age, and come first here."""
     wanted: dict[Epoch, dict[int, int]] = {}
     for i, result in enumerate(batch):
@@ -19,8 +26,14 @@ async def fresh(writer: AsyncConnection, batch: Sequence[Result], aged: Mapping[
             wanted.setdefault((edge, epoch), {}).setdefault(seq, i)
     found = []
     for (edge, epoch), places in wanted.items():
-        c = results.c
-        query = select(c.seq).where(c.edge == edge, c.epoch == epoch, c.seq.in_(places))
-        stored = set((await writer.execute(query)).scalars())
+        stored = _stored(writer, edge, epoch, list(places))
         found += [i for seq, i in places.items() if seq not in stored]
     return sorted(found)
+
+
+def _stored(writer: Connection, edge: str, epoch: str, seqs: Sequence[int]) -> set[int]:
+    stored: set[int] = set()
+    for begin in range(0, len(seqs), _AT_ONCE):
+        of = {"edge": edge, "epoch": epoch, "places": seqs[begin : begin + _AT_ONCE]}
+        stored.update(writer.execute(_STORED, of).scalars())
+    return stored

@@ -8,8 +8,7 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_, update
 
 from cloud.frame import Result
 from cloud.offers import coded_layers
@@ -50,70 +49,68 @@ def rows_of(results: Iterable[Result]) -> list[Row]:
     return [row for result in results for row in rows(result.frame.id, coded_layers(result))]
 
 
-async def held(connection: AsyncConnection, *of: ColumnElement[bool]) -> int:
+def held(connection: Connection, *of: ColumnElement[bool]) -> int:
     """Bytes of those of which this holds; without, of all of them."""
     query = select(func.coalesce(func.sum(layers.c.size), 0)).where(*of)
-    return int((await connection.execute(query)).scalar_one())
+    return int(connection.execute(query).scalar_one())
 
 
-async def of_frame(connection: AsyncConnection, frame: str, kinds: Collection[int]) -> list[Layer]:
+def of_frame(connection: Connection, frame: str, kinds: Collection[int]) -> list[Layer]:
     """Those of these kinds that are here, rising."""
     c = layers.c
     query = select(c.kind, c.data).where(c.frame == frame, c.kind.in_(kinds)).order_by(c.kind)
-    return [Layer(kind, bytes(data)) for kind, data in await connection.execute(query)]
+    return [Layer(kind, bytes(data)) for kind, data in connection.execute(query)]
 
 
-async def shed(writer: AsyncConnection, excess: int, max_bytes: int) -> int:
+def shed(writer: Connection, excess: int, max_bytes: int) -> int:
     """Delete the oldest, a little more than `excess` bytes of them; how many bytes."""
     wanted, freed = excess + max_bytes // _ROOM, 0
     while excess > 0 and freed < wanted:
-        done = await _delete_oldest(writer, _PAGE, enough=wanted - freed)
+        done = _delete_oldest(writer, _PAGE, enough=wanted - freed)
         if not done.number:
             break
         freed += done.size
     return freed
 
 
-async def has_above(writer: AsyncConnection, frame: str, kind: int) -> bool:
+def has_above(writer: Connection, frame: str, kind: int) -> bool:
     """Whether there are layers of a frame that may have been coded upon this one."""
     c = layers.c
-    return (await writer.execute(select(c.kind).where(c.frame == frame, c.kind > kind).limit(1))).first() is not None
+    return writer.execute(select(c.kind).where(c.frame == frame, c.kind > kind).limit(1)).first() is not None
 
 
-async def join(writer: AsyncConnection, frame: str, kind: int, kept_us: int) -> set[int]:
+def join(writer: Connection, frame: str, kind: int, kept_us: int) -> set[int]:
     """Make those of a frame below this kind as new as what comes with it; of which kinds they are."""
     c = layers.c
-    there = (await writer.execute(select(c.kind).where(c.frame == frame, c.kind < kind))).scalars().all()
-    await writer.execute(update(layers).where(c.frame == frame, c.kind.in_(there)).values(kept_us=kept_us))
+    there = writer.execute(select(c.kind).where(c.frame == frame, c.kind < kind)).scalars().all()
+    writer.execute(update(layers).where(c.frame == frame, c.kind.in_(there)).values(kept_us=kept_us))
     return set(there)
 
 
-async def drop(writer: AsyncConnection, frame: str, kind: int) -> Freed:
+def drop(writer: Connection, frame: str, kind: int) -> Freed:
     """Delete those of a frame of this kind and above: they build on it."""
     these = layers.c.frame == frame, layers.c.kind >= kind
-    size = await held(writer, *these)
-    return Freed(int((await writer.execute(delete(layers).where(*these))).rowcount), size)
+    size = held(writer, *these)
+    return Freed(int(writer.execute(delete(layers).where(*these)).rowcount), size)
 
 
-async def delete_older(writer: AsyncConnection, before_us: int, limit: int) -> Freed:
+def delete_older(writer: Connection, before_us: int, limit: int) -> Freed:
     """Delete at most `limit` of those kept before that time."""
-    return await _delete_oldest(writer, limit, before_us=before_us)
+    return _delete_oldest(writer, limit, before_us=before_us)
 
 
-async def _delete_oldest(
-    writer: AsyncConnection, limit: int, *, enough: int | None = None, before_us: int | None = None
-) -> Freed:
+def _delete_oldest(writer: Connection, limit: int, *, enough: int | None = None, before_us: int | None = None) -> Freed:
     """Delete at most so many of the oldest, no more than it takes to free `enough` bytes."""
     c = layers.c
     oldest = select(c.frame, c.kind, c.size).order_by(c.kept_us, c.kind.desc()).limit(limit)
     if before_us is not None:
         oldest = oldest.where(c.kept_us < before_us)
     freed, gone = 0, []
-    for frame, kind, size in await writer.execute(oldest):
+    for frame, kind, size in writer.execute(oldest).all():
         gone.append((frame, kind))
         freed += size
         if enough is not None and freed >= enough:
             break
     if gone:
-        await writer.execute(delete(layers).where(tuple_(c.frame, c.kind).in_(gone)))
+        writer.execute(delete(layers).where(tuple_(c.frame, c.kind).in_(gone)))
     return Freed(len(gone), freed)

@@ -4,8 +4,7 @@ import hashlib
 import time
 from typing import Any
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, func, select
 
 from cloud.store.tables import pictures
 
@@ -23,15 +22,15 @@ def columns(frame: str, layer: str, content_type: str, data: bytes) -> dict[str,
     }
 
 
-async def make_room(writer: AsyncConnection, size: int, max_bytes: int) -> None:
+def make_room(writer: Connection, size: int, max_bytes: int) -> None:
     """Delete the oldest, so that this many bytes more are at most `max_bytes`."""
     c = pictures.c
-    held = (await writer.execute(select(func.coalesce(func.sum(c.size), 0)))).scalar_one()
+    held = writer.execute(select(func.coalesce(func.sum(c.size), 0))).scalar_one()
     excess = int(held) + size - max_bytes
     if excess <= 0:
         return
-    for frame, layer, freed in await writer.execute(select(c.frame, c.layer, c.size).order_by(c.fetched_us)):
-        await writer.execute(delete(pictures).where(c.frame == frame, c.layer == layer))
+    for frame, layer, freed in writer.execute(select(c.frame, c.layer, c.size).order_by(c.fetched_us)).all():
+        writer.execute(delete(pictures).where(c.frame == frame, c.layer == layer))
         excess -= freed
         if excess <= 0:
             return

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 from cloud.frame import Result
@@ -13,7 +13,7 @@ Found = dict[str, Any]
 """{"label": str, "score": float, "box": [x1, y1, x2, y2]}, and "track_id": int if it is of a track"""
 
 
-to_json = partial(json.dumps, separators=(",", ":"), ensure_ascii=False)
+to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 """Compact."""
 _quoted = lru_cache(maxsize=4096)(to_json)
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, func, select
 
 from cloud.store.record import Rule
 from cloud.store.tables import rules
@@ -21,13 +20,13 @@ def columns(rule: Rule) -> dict[str, Any]:
     return {name: getattr(rule, name) for name in Rule.__slots__}
 
 
-async def every(connection: AsyncConnection) -> list[Rule]:
+def every(connection: Connection) -> list[Rule]:
     """All of them, by name."""
-    return [Rule(*row) for row in await connection.execute(select(rules).order_by(rules.c.name))]
+    return [Rule(*row) for row in connection.execute(select(rules).order_by(rules.c.name))]
 
 
-async def remove(writer: AsyncConnection, name: str) -> bool:
+def remove(writer: Connection, name: str) -> bool:
     """Whether there was one of this name."""
-    before = (await writer.execute(select(func.count()).where(rules.c.name == name))).scalar_one()
-    await writer.execute(delete(rules).where(rules.c.name == name))
+    before = writer.execute(select(func.count()).where(rules.c.name == name)).scalar_one()
+    writer.execute(delete(rules).where(rules.c.name == name))
     return bool(before)

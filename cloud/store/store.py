@@ -7,16 +7,16 @@ numbers that the first has not committed yet.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy import Select, func, select
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from cloud.frame import Key, Original, Pixels, Result
 from cloud.store import aging, migrate, sums
@@ -26,10 +26,13 @@ from cloud.store import rules as rule_rows
 from cloud.store import tracks as track_rows
 from cloud.store.engine import connect
 from cloud.store.fresh import fresh
+from cloud.store.many import Many
 from cloud.store.query import Filters, page
 from cloud.store.record import Camera, Inserted, Picture, Point, Record, Rule, Track, record
 from cloud.store.tables import aged, cameras, found, layers, pictures, results, rules, tracks
 from cloud.store.trackers import Trackers
+from cloud.store.writer import Work, Writer
+from cloud.tracker import Followed
 from common.codec import Layer
 from common.codec.container import Kind
 from common.errors import MidstreamError
@@ -46,6 +49,14 @@ class StoreError(MidstreamError):
     """The database cannot be reached or used."""
 
 
+class _Put(NamedTuple):
+    """What a transaction did: the new rows by their places in the batch; the bytes of layers that there are."""
+
+    stored: dict[int, Record]
+    followed: Followed
+    layer_bytes: int
+
+
 class Store:
     """Results, cameras, pictures and rules. `open` it first, `close` it last."""
 
@@ -54,23 +65,21 @@ class Store:
     ) -> None:
         """Nothing is connected yet. Detections from the score `sure` begin tracks."""
         self._engine = connect(database)
-        self._writer: AsyncConnection
+        self._writer = Writer(database)
         self._writing = asyncio.Lock()
         self._pictures_max_bytes = pictures_max_bytes
         self._layers_max_bytes = layers_max_bytes
         self._layer_bytes = 0
         dialect = {"sqlite": sqlite, "postgresql": postgresql}[self._engine.dialect.name]
-        self._insert_results = (
-            dialect.insert(results)
-            .on_conflict_do_nothing(index_elements=["edge", "epoch", "seq"])
-            .returning(results.c.number)
-        )
-        self._upsert_cameras = sums.upsert(dialect.insert(cameras))
+        many = partial(Many, dialect=self._engine.dialect)
+        self._insert_results = many(dialect.insert(results))
+        self._insert_found = many(dialect.insert(found))
+        self._add_to_cameras = many(sums.upsert(dialect.insert(cameras)))
         self._put_picture = dialect.insert(pictures).on_conflict_do_nothing()
-        self._put_layers = layer_rows.upsert(dialect.insert(layers))
+        self._put_layers = many(layer_rows.upsert(dialect.insert(layers)))
         self._put_rule = rule_rows.upsert(dialect.insert(rules))
         self._note_aged = aging.upsert(dialect.insert(aged))
-        self._trackers = Trackers(dialect.insert, sure)
+        self._trackers = Trackers(dialect.insert, many, sure)
         self._aged: dict[aging.Epoch, int] = {}
         self._unsure = False
         """Whether `last_number`, `_aged`, `_trackers` and `_layer_bytes` may be other than what is committed."""
@@ -82,14 +91,10 @@ class Store:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._engine.dispose)
             try:
-                self._writer = await _connect_patiently(self._engine)
                 undo.push_async_callback(self._writer.close)
-                async with self._writer.begin():
-                    await self._writer.run_sync(migrate.to_head)
-                    self._aged = await aging.far(self._writer)
-                    self._layer_bytes = await layer_rows.held(self._writer)
-                    await self._trackers.open(self._writer)
-                await self._read_last_number()
+                await self._connect_patiently()
+                await self._writer.run(migrate.to_head)
+                await self._writer.run(self._count)
             except Exception as e:
                 await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
                 raise StoreError(f"cannot use the database {self._engine.url.render_as_string()}: {_cause(e)}") from e
@@ -108,50 +113,46 @@ class Store:
 
         Raises StoreError if the database fails. Then some may be committed: insert them again, they will be duplicates.
         """
-        async with self._write(f"store {len(batch)} results"):
-            return await self._insert_together(batch)
+        async with self._write(f"store {len(batch)} results") as writer:
+            try:
+                return await self._insert(writer, batch)
+            except (DataError, IntegrityError):
+                return await self._insert_one_by_one(writer, batch)
 
-    async def _insert_together(self, batch: Sequence[Result]) -> Inserted:
-        try:
-            return await self._insert(batch)
-        except (DataError, IntegrityError):
-            return await self._insert_one_by_one(batch)
-
-    async def _insert(self, batch: Sequence[Result]) -> Inserted:
-        async with self._writer.begin():
-            writer = self._writer
-            places = await fresh(writer, batch, self._aged)
-            followed = await self._trackers.follow(writer, [batch[i] for i in places])
-            stored_us, now = time.time_ns() // 1000, time.monotonic_ns()
-            rows = [
-                record(batch[i], self.last_number + n, stored_us, (now - batch[i].done_ns) / 1e6, followed.ids(n - 1))
-                for n, i in enumerate(places, 1)
-            ]
-            values = [_columns(row) for row in rows]
-            numbers = set((await writer.execute(self._insert_results, values)).scalars()) if rows else set()
-            stored = {i: row for i, row in zip(places, rows, strict=True) if row.number in numbers}
-            new = list(stored.values())
-            if labels := sums.labels((batch[i], row.number) for i, row in stored.items()):
-                await writer.execute(found.insert(), labels)
-            if new:
-                await writer.execute(self._upsert_cameras, sums.of(new))
-                await self._trackers.write(writer, followed, rows, numbers)
-            kept = layer_rows.rows_of(batch[i] for i in stored)
-            layer_bytes = await self._keep_layers(writer, kept, self._layer_bytes)
-        self._layer_bytes = layer_bytes
+    async def _insert(self, writer: Writer, batch: Sequence[Result]) -> Inserted:
+        stored, followed, self._layer_bytes = await writer.run(partial(self._put, batch=batch))
         self._trackers.keep(followed)
+        new = list(stored.values())
         self.last_number = new[-1].number if new else self.last_number
         return Inserted(new, [result for i, result in enumerate(batch) if i not in stored], [])
 
-    async def _insert_one_by_one(self, batch: Sequence[Result]) -> Inserted:
+    def _put(self, connection: Connection, batch: Sequence[Result]) -> _Put:
+        places = fresh(connection, batch, self._aged)
+        new = [batch[i] for i in places]
+        followed = self._trackers.follow(connection, new)
+        stored_us, now = time.time_ns() // 1000, time.monotonic_ns()
+        rows = [
+            record(one, self.last_number + 1 + n, stored_us, (now - one.done_ns) / 1e6, followed.ids(n))
+            for n, one in enumerate(new)
+        ]
+        self._insert_results.run(connection, [_columns(row) for row in rows])
+        self._insert_found.run(connection, sums.labels(zip(new, rows, strict=True)))
+        self._add_to_cameras.run(connection, sums.of(rows))
+        self._trackers.write(connection, followed, rows)
+        layer_bytes = self._keep_layers(connection, layer_rows.rows_of(new), self._layer_bytes)
+        return _Put(dict(zip(places, rows, strict=True)), followed, layer_bytes)
+
+    async def _insert_one_by_one(self, writer: Writer, batch: Sequence[Result]) -> Inserted:
         # Rare: two packets claim one frame id, or another process has taken our numbers.
         done = Inserted([], [], [])
         for result in batch:
-            await self._count()
+            await writer.run(self._count)
             try:
-                one = await self._insert([result])
+                one = await self._insert(writer, [result])
             except (DataError, IntegrityError) as e:
-                if await self.result(result.frame.id):
+                if await self.result_of(result.frame.key):  # another process was faster
+                    done.duplicates.append(result)
+                elif await self.result(result.frame.id):
                     done.clashes.append(result)
                 else:
                     done.rejected.append((result, _cause(e)))
@@ -166,8 +167,8 @@ class Store:
         The newest stays however old it is: the numbers go on from there. Raises StoreError.
         """
         async with self._write("delete old results") as writer:
-            async with writer.begin():
-                rows, freed = await aging.remove(writer, self._note_aged, before_us, self.last_number, limit)
+            old = partial(aging.remove, note=self._note_aged, before_us=before_us, below=self.last_number, limit=limit)
+            rows, freed = await writer.run(old)
             self._layer_bytes -= freed
             for epoch, seq in aging.highest(rows).items():
                 self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
@@ -183,8 +184,7 @@ class Store:
             await self.put_picture(frame, ORIGINAL, came.content_type, came.data)
             return True
         async with self._write("keep layers") as writer:
-            async with writer.begin():
-                there = await self._replace_layers(writer, frame, came.layers, set(upon))
+            there = await writer.run(partial(self._replace_layers, frame=frame, came=came.layers, upon=set(upon)))
             self._layer_bytes = self._layer_bytes if there is None else there
         return there is not None
 
@@ -193,54 +193,51 @@ class Store:
 
         Raises StoreError.
         """
-        return await self._drop_layers("drop layers", lambda writer: layer_rows.drop(writer, frame, min(kinds)))
+        return await self._drop_layers("drop layers", partial(layer_rows.drop, frame=frame, kind=min(kinds)))
 
     async def delete_older_layers(self, before_us: int, limit: int = 500) -> int:
         """Delete at most `limit` of the layers kept before that time, oldest first; how many. Raises StoreError."""
         older = partial(layer_rows.delete_older, before_us=before_us, limit=limit)
         return await self._drop_layers("delete old layers", older)
 
-    async def _drop_layers(self, what: str, drop: Callable[[AsyncConnection], Awaitable[layer_rows.Freed]]) -> int:
+    async def _drop_layers(self, what: str, drop: Work[layer_rows.Freed]) -> int:
         async with self._write(what) as writer:
-            async with writer.begin():
-                freed = await drop(writer)
+            freed = await writer.run(drop)
             self._layer_bytes -= freed.size
         return freed.number
 
-    async def _replace_layers(
-        self, writer: AsyncConnection, frame: str, came: Sequence[Layer], upon: set[int]
-    ) -> int | None:
+    def _replace_layers(self, connection: Connection, frame: str, came: Sequence[Layer], upon: set[int]) -> int | None:
         """How many bytes there are then; None if nothing is changed."""
         first, last = came[0].kind, came[-1].kind
         new = layer_rows.rows(frame, came)
         if first != Kind.BASE:
-            if not upon <= await layer_rows.join(writer, frame, first, new[0]["kept_us"]):
+            if not upon <= layer_rows.join(connection, frame, first, new[0]["kept_us"]):
                 log.warning("layers not kept: those they build on are gone", frame=frame)
                 return None
-            if await layer_rows.has_above(writer, frame, last):
+            if layer_rows.has_above(connection, frame, last):
                 return None
         # Those above them, if any, were coded upon what was here before.
-        there = self._layer_bytes - (await layer_rows.drop(writer, frame, first)).size
-        return await self._keep_layers(writer, new, there)
+        there = self._layer_bytes - layer_rows.drop(connection, frame, first).size
+        return self._keep_layers(connection, new, there)
 
-    async def _keep_layers(self, writer: AsyncConnection, new: list[layer_rows.Row], there: int) -> int:
+    def _keep_layers(self, connection: Connection, new: list[layer_rows.Row], there: int) -> int:
         """How many bytes there are with these; `there` are without."""
         if not new:
             return there
-        await writer.execute(self._put_layers, new)
+        self._put_layers.run(connection, new)
         there += sum(row["size"] for row in new)
         excess = there - self._layers_max_bytes
-        return there if excess <= 0 else there - await layer_rows.shed(writer, excess, self._layers_max_bytes)
+        return there if excess <= 0 else there - layer_rows.shed(connection, excess, self._layers_max_bytes)
 
     async def put_rule(self, rule: Rule) -> None:
         """Keep a rule; one of the same name gives way. Raises StoreError."""
-        async with self._write("keep a rule") as writer, writer.begin():
-            await writer.execute(self._put_rule, rule_rows.columns(rule))
+        async with self._write("keep a rule") as writer:
+            await writer.run(lambda connection: connection.execute(self._put_rule, rule_rows.columns(rule)))
 
     async def delete_rule(self, name: str) -> bool:
         """Whether there was one of this name. Raises StoreError."""
-        async with self._write("delete a rule") as writer, writer.begin():
-            return await rule_rows.remove(writer, name)
+        async with self._write("delete a rule") as writer:
+            return await writer.run(partial(rule_rows.remove, name=name))
 
     async def put_picture(self, frame: str, layer: str, content_type: str, data: bytes) -> None:
         """Keep pixels of a frame; the oldest give way. What would need more than all the room is not kept.
@@ -251,17 +248,21 @@ class Store:
             log.warning("picture not kept", frame=frame, bytes=len(data), room=self._pictures_max_bytes)
             return
         row = picture_rows.columns(frame, layer, content_type, data)
-        async with self._write("keep a picture") as writer, writer.begin():
-            await picture_rows.make_room(writer, len(data), self._pictures_max_bytes)
-            await writer.execute(self._put_picture, row)
+
+        def put(connection: Connection) -> None:
+            picture_rows.make_room(connection, len(data), self._pictures_max_bytes)
+            connection.execute(self._put_picture, row)
+
+        async with self._write("keep a picture") as writer:
+            await writer.run(put)
 
     @asynccontextmanager
-    async def _write(self, what: str) -> AsyncIterator[AsyncConnection]:
+    async def _write(self, what: str) -> AsyncIterator[Writer]:
         """The writer, for one at a time. Raises StoreError: what could not be done, and why."""
         async with self._writing:
             try:
                 if self._unsure:
-                    await self._count()
+                    await self._writer.run(self._count)  # behind what somebody may have stopped waiting for
                 self._unsure = True  # until it is known whether this was committed
                 yield self._writer
                 self._unsure = False
@@ -348,7 +349,7 @@ class Store:
     async def layers(self, frame: str, kinds: Collection[int]) -> list[Layer]:
         """Those of a frame's layers of these kinds that are here, rising."""
         async with self._read() as connection:
-            return await layer_rows.of_frame(connection, frame, kinds)
+            return await connection.run_sync(layer_rows.of_frame, frame, kinds)
 
     async def tracks(
         self, filters: Filters, limit: int, *, newest_first: bool = True, past: int | None = None
@@ -365,12 +366,12 @@ class Store:
     async def path(self, track: int, limit: int) -> list[Point]:
         """Where a track was, oldest first: at most `limit` points, evenly spread, the newest among them."""
         async with self._read() as connection:
-            return await track_rows.path(connection, track, limit)
+            return await connection.run_sync(track_rows.path, track, limit)
 
     async def rules(self) -> list[Rule]:
         """All rules by name."""
         async with self._read() as connection:
-            return await rule_rows.every(connection)
+            return await connection.run_sync(rule_rows.every)
 
     async def _all(self, query: Select[Any]) -> Any:
         async with self._read() as connection:
@@ -389,30 +390,25 @@ class Store:
         except (SQLAlchemyError, OSError) as e:
             raise StoreError(f"the database does not answer: {_cause(e)}") from e
 
-    async def _count(self) -> None:
+    def _count(self, connection: Connection) -> None:
         """What is kept in memory of the database, read anew."""
-        async with self._engine.connect() as connection:
-            self._aged = await aging.far(connection)
-            self._layer_bytes = await layer_rows.held(connection)
-            await self._trackers.open(connection)
-        await self._read_last_number()
+        self._aged = aging.far(connection)
+        self._layer_bytes = layer_rows.held(connection)
+        self._trackers.open(connection)
+        self.last_number = int(connection.execute(select(func.coalesce(func.max(results.c.number), 0))).scalar_one())
 
-    async def _read_last_number(self) -> None:
-        row = await self._one(select(func.coalesce(func.max(results.c.number), 0)))
-        self.last_number = int(row[0]) if row else 0
-
-
-async def _connect_patiently(engine: AsyncEngine) -> AsyncConnection:
-    attempts = 1 if engine.dialect.name == "sqlite" else _CONNECT_ATTEMPTS
-    for attempt in range(1, attempts + 1):
-        try:
-            return await engine.connect()
-        except (SQLAlchemyError, OSError) as e:
-            if attempt == attempts:
-                raise
-            log.warning("waiting for the database", attempt=attempt, error=str(e))
-            await asyncio.sleep(1)
-    raise AssertionError("unreachable")
+    async def _connect_patiently(self) -> None:
+        attempts = 1 if self._engine.dialect.name == "sqlite" else _CONNECT_ATTEMPTS
+        for left in reversed(range(attempts)):
+            try:
+                await self._writer.open()
+            except (SQLAlchemyError, OSError) as e:
+                if not left:
+                    raise
+                log.warning("waiting for the database", attempt=attempts - left, error=str(e))
+                await asyncio.sleep(1)
+            else:
+                return
 
 
 def _cause(error: Exception) -> str:

@@ -15,11 +15,11 @@ def camera(name: str, edge: str, frames: int, coded: int, first_us: int, last_us
     return Camera(name, edge, frames, coded, first_us, last_us, Record(*last) if last[0] is not None else None)
 
 
-def labels(new: Iterable[tuple[Result, int]]) -> list[dict[str, Any]]:
-    """The rows of `found` for new results and their numbers."""
+def labels(new: Iterable[tuple[Result, Record]]) -> list[dict[str, Any]]:
+    """The rows of `found` for new results and theirs."""
     return [
-        {"label": label, "number": number, "score": score}
-        for result, number in new
+        {"label": label, "number": row.number, "score": score}
+        for result, row in new
         for label, score in best_by_label(result.detections).items()
     ]
 

@@ -2,18 +2,17 @@
 of the results, so that after a restart or a lost commit both are of one mind.
 """
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from cloud import tracker
 from cloud.frame import Result
 from cloud.store import tracks as track_rows
+from cloud.store.many import Many
 from cloud.store.record import Record
 from cloud.store.tables import sightings, trackers, tracks
 from cloud.tracker import Followed, Following, Place
@@ -27,47 +26,35 @@ _CAMERAS = 1000
 class Trackers:
     """`open` it with the database; `follow` results, `write` what came of it, and `keep` it after the commit."""
 
-    def __init__(self, insert: Any, sure: float) -> None:
-        """`insert` is the dialect's; detections from the score `sure` begin tracks."""
+    def __init__(self, insert: Any, many: Callable[[Any], Many], sure: float) -> None:
+        """`insert` and `many` are of the dialect; detections from the score `sure` begin tracks."""
         self._sure = sure
-        self._put_tracks = track_rows.upsert(insert(tracks))
-        self._put_trackers = _upsert(insert(trackers))
+        self._put_tracks = many(track_rows.upsert(insert(tracks)))
+        self._put_sightings = many(insert(sightings))
+        self._put_trackers = many(_upsert(insert(trackers)))
         self._known: OrderedDict[Place, Following] = OrderedDict()
         self._next_id = 1
 
-    async def open(self, connection: AsyncConnection) -> None:
+    def open(self, connection: Connection) -> None:
         """Forget what is in memory; ids go on from the highest that was ever given."""
         self._known.clear()
-        highest = (await connection.execute(select(func.max(trackers.c.last_track)))).scalar()
+        highest = connection.execute(select(func.max(trackers.c.last_track))).scalar()
         self._next_id = (highest or 0) + 1
 
-    async def follow(self, connection: AsyncConnection, results: Sequence[Result]) -> Followed:
+    def follow(self, connection: Connection, results: Sequence[Result]) -> Followed:
         """Which of the detections are which tracks. Nothing is changed yet."""
         places = dict.fromkeys(tracker.place(result) for result in results)
-        known = {place: await self._of(connection, place) for place in places}
-        try:
-            # In a thread: many frames may have been waiting, and the loop has others to serve.
-            return await asyncio.to_thread(tracker.follow, known, results, self._next_id, self._sure)
-        except Exception:  # whatever is wrong with tracking, results are stored
-            log.exception("tracking failed; these cameras' tracks begin anew", places=list(places))
-            return Followed([[] for _ in results], dict.fromkeys(places, Following()), self._next_id)
+        known = {place: self._of(connection, place) for place in places}
+        return tracker.follow(known, results, self._next_id, self._sure)
 
-    async def write(
-        self, connection: AsyncConnection, followed: Followed, rows: Sequence[Record], stored: Collection[int]
-    ) -> None:
-        """Write the tracks, where they were seen, and the trackers' state.
-
-        `rows` are what the results became, `stored` the numbers of those that are in the database now.
-        """
-        found = [pair for pair in zip(rows, followed.sightings, strict=True) if pair[0].number in stored]
-        if any(seen for _, seen in found):
-            await connection.execute(self._put_tracks, track_rows.summed(found))
-            await connection.execute(sightings.insert(), track_rows.seen(found))
-        changed = [place for place, now in followed.known.items() if len(now.state) or self._has_tracks(place)]
-        if changed:
-            values = {"last_track": followed.next_id - 1}
-            texts = [{"edge": e, "camera": c, "state": followed.known[e, c].to_text()} for e, c in sorted(changed)]
-            await connection.execute(self._put_trackers, [values | text for text in texts])
+    def write(self, connection: Connection, followed: Followed, rows: Sequence[Record]) -> None:
+        """Write the tracks, where they were seen, and the trackers' state. `rows` are what the results became."""
+        found = list(zip(rows, followed.sightings, strict=True))
+        self._put_tracks.run(connection, track_rows.summed(found))
+        self._put_sightings.run(connection, track_rows.seen(found))
+        changed = sorted(place for place, now in followed.known.items() if len(now.state) or self._has_tracks(place))
+        texts = [{"edge": e, "camera": c, "state": followed.known[e, c].to_text()} for e, c in changed]
+        self._put_trackers.run(connection, [{"last_track": followed.next_id - 1} | text for text in texts])
 
     def keep(self, followed: Followed) -> None:
         """After the commit."""
@@ -81,13 +68,20 @@ class Trackers:
     def _has_tracks(self, place: Place) -> bool:
         return place in self._known and len(self._known[place].state) > 0
 
-    async def _of(self, connection: AsyncConnection, place: Place) -> Following:
+    def _of(self, connection: Connection, place: Place) -> Following:
         if place not in self._known:
             c = trackers.c
             query = select(c.state).where(c.edge == place[0], c.camera == place[1])
-            text = (await connection.execute(query)).scalar()
-            self._known[place] = Following.from_text(text) if text else Following()
+            self._known[place] = _read(place, connection.execute(query).scalar())
         return self._known[place]
+
+
+def _read(place: Place, text: str | None) -> Following:
+    try:
+        return Following.from_text(text) if text else Following()
+    except Exception:  # whatever stands there, results are stored, and other cameras' tracks go on
+        log.exception("a tracker cannot be read; this camera's tracks begin anew", edge=place[0], camera=place[1])
+        return Following()
 
 
 def _upsert(insert: Any) -> Any:

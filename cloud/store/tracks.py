@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, case, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, case, delete, func, select
 
 from cloud.store.query import Filters
 from cloud.store.record import Point, Record, to_json
@@ -90,14 +89,14 @@ def page(filters: Filters, limit: int, *, newest_first: bool, past: int | None) 
     return (query if past is None else query.where(c.id > past)).order_by(c.id)
 
 
-async def path(connection: AsyncConnection, track: int, limit: int) -> list[Point]:
+def path(connection: Connection, track: int, limit: int) -> list[Point]:
     """Where a track was, in the order of the results: at most `limit` points, evenly spread, the last among them."""
     c = sightings.c
-    count = (await connection.execute(select(func.count()).where(c.track == track))).scalar_one()
+    count = connection.execute(select(func.count()).where(c.track == track)).scalar_one()
     stride = -(-count // limit) or 1
     place = func.row_number().over(order_by=c.number.desc()).label("place")
     own = select(c.number, c.score, c.x1, c.y1, c.x2, c.y2, place).where(c.track == track).subquery()
-    rows = await connection.execute(
+    rows = connection.execute(
         select(results.c.id, results.c.captured_us, *(own.c[name] for name in ("score", "x1", "y1", "x2", "y2")))
         .join_from(own, results, own.c.number == results.c.number)
         .where((own.c.place - 1) % stride == 0)
@@ -106,7 +105,7 @@ async def path(connection: AsyncConnection, track: int, limit: int) -> list[Poin
     return [Point(frame, at_us, score, (x1, y1, x2, y2)) for frame, at_us, score, x1, y1, x2, y2 in rows]
 
 
-async def remove(writer: AsyncConnection, last: int) -> None:
+def remove(writer: Connection, last: int) -> None:
     """Delete what belongs to results up to this number; a track goes with the last of its results."""
-    await writer.execute(delete(sightings).where(sightings.c.number <= last))
-    await writer.execute(delete(tracks).where(tracks.c.last_number <= last))
+    writer.execute(delete(sightings).where(sightings.c.number <= last))
+    writer.execute(delete(tracks).where(tracks.c.last_number <= last))

@@ -13,7 +13,7 @@ except ImportError as error:
     ) from error
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,29 @@ class CodecOfArrays(Codec, Protocol):
         ...
 
 
+class Read(NamedTuple):
+    """A frame that came, before the network that makes features of it."""
+
+    latent: NDArray[np.int32]
+    cells: tuple[int, int, int, int]
+    """Of the latent's grid those that are coded: top, left, bottom, right."""
+    state: State | None
+    """What it leaves, if that is to be held."""
+    standing: Layer | None
+    """Of a frame that was coded after another: a base layer that says the same without it."""
+
+
 @runtime_checkable
 class BatchCodec(Codec, Protocol):
     """One that has a network to run when it decodes, which several frames share."""
+
+    def read(self, layers: Sequence[Layer], window: Window | None, held: Callable[[bytes], State | None]) -> Read:
+        """A frame that may be coded after another, as far as it is integers. Raises as `TemporalCodec.decode_after`."""
+        ...
+
+    def raise_many(self, reads: Sequence[Read]) -> list[list[Features]]:
+        """The cut's tensors of each, by one run of the network."""
+        ...
 
     def decode_many(self, frames: Sequence[tuple[Sequence[Layer], Window | None]]) -> list[list[Features]]:
         """As `decode` of each, at once. Raises BitstreamError if one of them is damaged, without saying which."""
@@ -125,6 +145,7 @@ __all__ = [
     "Lightweight",
     "LightweightRans",
     "Limits",
+    "Read",
     "State",
     "TemporalCodec",
     "Transform",

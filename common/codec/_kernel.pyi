@@ -73,6 +73,8 @@ def temporal_encode(
     norms: _In,
     reference: _In,
     levels: _Out,
+    differences: _In,
+    motion_rows: _In,
     parts: _In,
     thresholds: _In,
     /,
@@ -88,9 +90,16 @@ def temporal_decode(
     norms: _In,
     reference: _In,
     levels: _Out,
+    differences: _Out,
+    motion_rows: _Out,
     rows: _In,
     /,
 ) -> bool: ...
+def temporal_motion(data: _In, sizes: _In, differences: _Out, motion_rows: _Out, rows: _In, /) -> bool: ...
+def motion_multiply(shape: tuple[int, int, int], a: _In, b: _In, to: _Out, /) -> None: ...
+def motion_search(
+    shape: tuple[int, int, int, int], around: _In, now: _In, weights: _In, active: _In, vectors: _Out, /
+) -> None: ...
 def integers_layer(
     x: _In, places: tuple[int, int], taps: int, weights: _In, bias: _In, shift: _In, flags: int, to: _Out, /
 ) -> None: ...
@@ -108,7 +117,7 @@ def elements_quantise(
     cells: tuple[int, int, int, int],
     mean: _In,
     index: _In,
-    silent: _In,
+    thresholds: _In,
     inverse: float,
     q: _Out,
     /,

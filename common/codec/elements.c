@@ -12,8 +12,10 @@ enum {
     NARROW = 32767,         /* what a hyper-decoder says is clamped to this */
     WIDEST = (1 << 24) - 1, /* of a value in 1/256: what float32 holds exactly */
     MOST = 1 << 20,         /* of a quantised value */
+    SIZES = 8,              /* of which each has its threshold; the last one stands for all larger ones */
     SMALL = 16,             /* sizes whose distance from the mean is looked up */
     MOST_STEP = 1 << 29,
+    BLOCK = 256, /* elements at a time */
 };
 
 INLINE int32_t clamp(int32_t value, int32_t low, int32_t high)
@@ -36,24 +38,35 @@ WIDE static void parameters(const int32_t *restrict said_mean, const int32_t *re
     }
 }
 
-/* One row of cells; what is not a number is 0. */
-WIDE static void quantise(const float *restrict y, const int32_t *restrict mean, float inverse, size_t n,
-                          int32_t *restrict q)
+/* How many steps elements are from their means; what is not a number is 0. */
+INLINE void measure(const float *restrict y, const int32_t *restrict mean, float inverse, size_t n,
+                    float *restrict steps)
 {
     for (size_t i = 0; i < n; i++) {
         float v = (y[i] - (float)mean[i] * 0x1p-8f) * inverse;
-        float size = fabsf(v) + 0.5f;
-        size = size == size ? size : 0.0f;
-        size = size > (float)MOST ? (float)MOST : size;
-        int32_t whole = (int32_t)size;
-        q[i] = v < 0.0f ? -whole : whole;
+        v = v == v ? v : 0.0f;
+        v = v > (float)MOST ? (float)MOST : v;
+        steps[i] = v < -(float)MOST ? -(float)MOST : v;
     }
 }
 
-static void silence(const uint8_t *silent, const uint16_t *restrict index, size_t n, int32_t *restrict q)
+/* Some elements. `thresholds` [SCALES][SIZES] say which part of a step is rounded up, or that all are 0. */
+WIDE static void quantise(const float *restrict y, const int32_t *restrict mean, const uint16_t *restrict index,
+                          const float *restrict thresholds, float inverse, size_t n, int32_t *restrict q)
 {
-    for (size_t i = 0; i < n; i++)
-        q[i] = silent[index[i]] ? 0 : q[i];
+    float steps[BLOCK]; /* a loop of its own: with what is rare in it, the compiler has no vectors for the next one */
+    for (size_t from = 0; from < n; from += BLOCK) {
+        size_t count = n - from < BLOCK ? n - from : BLOCK;
+        measure(y + from, mean + from, inverse, count, steps);
+        for (size_t i = 0; i < count; i++) {
+            float size = fabsf(steps[i]);
+            int32_t whole = (int32_t)size;
+            float threshold = thresholds[index[from + i] * SIZES + (whole < SIZES ? whole : SIZES - 1)];
+            float taken = (float)whole + (size - (float)whole >= threshold ? 1.0f : 0.0f);
+            taken = threshold <= 1.0f ? taken : 0.0f;
+            q[from + i] = (int32_t)(steps[i] < 0.0f ? -taken : taken);
+        }
+    }
 }
 
 /* How far from its mean a value of this size lies, in 1/256. */
@@ -144,16 +157,16 @@ static PyObject *py_elements_parameters(PyObject *self, PyObject *args)
     return released(b, ALL, ok);
 }
 
-/* elements_quantise(y, (C, H, W), (top, left, bottom, right), mean, index, silent, inverse, q) */
+/* elements_quantise(y, (C, H, W), (top, left, bottom, right), mean, index, thresholds, inverse, q) */
 static PyObject *py_elements_quantise(PyObject *self, PyObject *args)
 {
-    enum { Y, MEAN, INDEX, SILENT, Q, ALL };
+    enum { Y, MEAN, INDEX, THRESHOLDS, Q, ALL };
     Py_buffer b[ALL] = {0};
     Py_ssize_t channels, height, width, top, left, bottom, right;
     float inverse;
     (void)self;
     if (!PyArg_ParseTuple(args, "y*(nnn)(nnnn)y*y*y*fw*", &b[Y], &channels, &height, &width, &top, &left, &bottom,
-                          &right, &b[MEAN], &b[INDEX], &b[SILENT], &inverse, &b[Q]))
+                          &right, &b[MEAN], &b[INDEX], &b[THRESHOLDS], &inverse, &b[Q]))
         return NULL;
     enum { MOST_SIDE = 1 << 20 };
     int ok = (0 < channels && channels <= MOST_SIDE && 0 <= top && top <= bottom && bottom <= height &&
@@ -161,18 +174,19 @@ static PyObject *py_elements_quantise(PyObject *self, PyObject *args)
              wrong("cells");
     Py_ssize_t rows = bottom - top, columns = right - left, n = rows * columns;
     ok = ok && has("y", &b[Y], channels * height * width, 4) && has("mean", &b[MEAN], channels * n, 4) &&
-         has("index", &b[INDEX], channels * n, 2) && has("silent", &b[SILENT], SCALES, 1) &&
+         has("index", &b[INDEX], channels * n, 2) && has("thresholds", &b[THRESHOLDS], SCALES * SIZES, 4) &&
          has("q", &b[Q], channels * n, 4) && check_index(&b[INDEX]);
     if (ok) {
         const int32_t *mean = b[MEAN].buf;
         int32_t *q = b[Q].buf;
         Py_BEGIN_ALLOW_THREADS
-        for (Py_ssize_t line = 0; line < channels * rows; line++) {
-            Py_ssize_t from = (line / rows * height + top + line % rows) * width + left;
-            quantise((const float *)b[Y].buf + from, mean + line * columns, inverse, (size_t)columns,
-                     q + line * columns);
+        int whole = rows == height && columns == width; /* the elements lie side by side, too */
+        Py_ssize_t lines = whole ? 1 : channels * rows, each = whole ? channels * n : columns;
+        for (Py_ssize_t line = 0; line < lines; line++) {
+            Py_ssize_t from = whole ? 0 : (line / rows * height + top + line % rows) * width + left;
+            quantise((const float *)b[Y].buf + from, mean + line * each, (uint16_t *)b[INDEX].buf + line * each,
+                     b[THRESHOLDS].buf, inverse, (size_t)each, q + line * each);
         }
-        silence(b[SILENT].buf, b[INDEX].buf, (size_t)(channels * n), q);
         Py_END_ALLOW_THREADS
     }
     return released(b, ALL, ok);
@@ -203,7 +217,7 @@ PyMethodDef elements_methods[] = {
     {"elements_parameters", py_elements_parameters, METH_VARARGS,
      "elements_parameters(said, exponent, row, at, mean, index): int32 said into int32 means and uint16 rows"},
     {"elements_quantise", py_elements_quantise, METH_VARARGS,
-     "elements_quantise(y, (C, H, W), (top, left, bottom, right), mean, index, silent, inverse, q): y into int32 q"},
+     "elements_quantise(y, (C, H, W), (top, left, bottom, right), mean, index, thresholds, inverse, q): y to int32 q"},
     {"elements_dequantise", py_elements_dequantise, METH_VARARGS,
      "elements_dequantise(q, index, offset, step, mean): int32 means into values"},
     {NULL, NULL, 0, NULL},

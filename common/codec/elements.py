@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.codec import _kernel, values
+from common.codec.rounding import Thresholds
 from common.codec.values import Index, Values
 
 Features = NDArray[np.float32]
@@ -68,15 +69,21 @@ def parameters_reference(said: Values, exponent: NDArray[np.int8], row: int, at:
     to.index[:, at : at + means.shape[1]] = (scales + row).clip(0, SCALES - 1)
 
 
-def quantise_reference(y: Features, cells: Cells, known: Parameters, silent: NDArray[np.uint8], step: int) -> Values:
-    """Of y [C, H, W] the coded elements [C, cells], in steps, to the nearest integer; 0 in silent rows."""
+def quantise_reference(y: Features, cells: Cells, known: Parameters, thresholds: Thresholds, step: int) -> Values:
+    """Of y [C, H, W] the coded elements [C, cells], in steps; `thresholds` [SCALES, SIZES] say what is rounded up.
+
+    NaN is 0.
+    """
     part = cells.within(y).reshape(known.mean.shape)
     inverse = np.float32(65536 / step)
     with np.errstate(invalid="ignore", over="ignore"):
         v = (part - known.mean.astype(np.float32) * np.float32(2**-8)) * inverse
-    size = np.nan_to_num(np.abs(v) + np.float32(0.5), nan=0.0, posinf=np.inf)
-    whole = np.minimum(size, np.float32(values.MOST)).astype(np.int32)
-    return np.where(silent[known.index] != 0, 0, np.where(v < 0, -whole, whole)).astype(np.int32)
+    v = np.nan_to_num(v, nan=0.0, posinf=np.inf, neginf=-np.inf).clip(-values.MOST, values.MOST)
+    sizes = np.abs(v)
+    whole = sizes.astype(np.int32)
+    threshold = thresholds[known.index, np.minimum(whole, thresholds.shape[1] - 1)]
+    taken = np.where(threshold > 1, 0, whole + (sizes - whole >= threshold))
+    return np.where(v < 0, -taken, taken).astype(np.int32)
 
 
 def dequantise_reference(q: Values, index: Index, offset: NDArray[np.int16], step: int, mean: Fixed) -> None:
@@ -91,10 +98,10 @@ def parameters(said: Values, exponent: NDArray[np.int8], row: int, at: int, to: 
     _kernel.elements_parameters(said, exponent, row, at, to.mean, to.index)
 
 
-def quantise(y: Features, cells: Cells, known: Parameters, silent: NDArray[np.uint8], step: int) -> Values:
+def quantise(y: Features, cells: Cells, known: Parameters, thresholds: Thresholds, step: int) -> Values:
     """The same by the kernel."""
     q = np.empty(known.mean.shape, np.int32)
-    _kernel.elements_quantise(y, y.shape, cells, known.mean, known.index, silent, 65536 / step, q)
+    _kernel.elements_quantise(y, y.shape, cells, known.mean, known.index, thresholds, 65536 / step, q)
     return q
 
 

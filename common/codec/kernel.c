@@ -744,7 +744,8 @@ static struct PyModuleDef module = {
 
 /* The functions of the other files of this module. */
 static PyMethodDef *const others[] = {rans_methods, neighbours_methods, basis_methods, coefficients_methods,
-                                       temporal_methods, integers_methods, values_methods, elements_methods};
+                                       temporal_methods, motion_methods,   integers_methods, values_methods,
+                                       elements_methods};
 
 PyMODINIT_FUNC PyInit__kernel(void)
 {

@@ -25,7 +25,7 @@
 #endif
 
 extern PyMethodDef rans_methods[], neighbours_methods[], basis_methods[], coefficients_methods[], temporal_methods[],
-    integers_methods[], values_methods[], elements_methods[];
+    motion_methods[], integers_methods[], values_methods[], elements_methods[];
 
 /* Of rans.c: whether rows are a table's, else with a ValueError set. */
 int rans_check_rows(const Py_buffer *rows, int stride);

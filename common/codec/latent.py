@@ -25,6 +25,7 @@ from common.codec.container import check
 from common.codec.elements import NARROW, SCALES, Cells, Features, Fixed, Parameters
 from common.codec.integers import IntegerNet
 from common.codec.latent_model import Arrays, Model, Point, step_fixed
+from common.codec.rounding import Thresholds
 from common.codec.values import (
     Decoder,
     EachDecoder,
@@ -105,7 +106,7 @@ class Arithmetic(NamedTuple):
     run: Callable[[IntegerNet, NDArray[Any]], NDArray[Any]]
     run_each: Callable[[IntegerNet, NDArray[Any]], NDArray[Any]]
     parameters: Callable[[Values, NDArray[np.int8], int, int, Parameters], None]
-    quantise: Callable[[Features, Cells, Parameters, NDArray[np.uint8], int], Values]
+    quantise: Callable[[Features, Cells, Parameters, Thresholds, int], Values]
     dequantise: Callable[[Values, Index, NDArray[np.int16], int, Fixed], None]
     encode: Callable[[Rows, Iterable[Segment]], bytes]
     decoder: Callable[[bytes, Rows], Takes]
@@ -322,6 +323,19 @@ class LatentCoder:
         """Cells whose parameters are worked out at a time."""
         return max(1, CHUNK // (2 * self.channels))
 
+    # ---- of numbers that are known
+
+    def known(self, z: Values, grid: tuple[int, int], cells: Cells, point: Point) -> Parameters:
+        """What the coded cells of a grid [H, W] are known by, from z [Z, its cells] in steps; without context."""
+        coarse = (self.hyper, grid[0] >> self.halvings, grid[1] >> self.halvings)
+        return self._known(self._told(z.ravel(), coarse, cells, point, None), point)
+
+    def written(self, quality: int, z: Values, q: Values, index: Index) -> bytes:
+        """The payload of z [Z, its cells] and y [C, cells] in steps, the latter under these rows."""
+        of_z = np.repeat(self.hyper_rows(self.point(quality)), z.shape[1])
+        segments = Joined.of([Segment(z.ravel(), of_z), Segment(q.ravel(), index.ravel())])
+        return HEADER.pack(quality) + self.arithmetic.encode(self.model.rows, segments)
+
     # ---- of any cells, in any order
 
     def hyper_rows(self, point: Point) -> Index:
@@ -348,9 +362,9 @@ class LatentCoder:
         return self._known(joined(hidden, self.decoder.outputs, context, self.head), point)
 
     def quantise(self, y: Features, cells: Cells, known: Parameters, point: Point) -> Values:
-        """Of y [C, H, W] the elements of these cells, in steps [C, cells]."""
-        silent = self.model.rows.silent[:SCALES].astype(np.uint8)
-        return self.arithmetic.quantise(np.require(y, np.float32, ["C", "A"]), cells, known, silent, point.step)
+        """Of y [C, H, W] the elements of these cells, in steps [C, cells]: the numbers that cost least."""
+        thresholds = self.model.thresholds[point.level]
+        return self.arithmetic.quantise(np.require(y, np.float32, ["C", "A"]), cells, known, thresholds, point.step)
 
     def dequantise(self, q: Values, known: Parameters, point: Point, part: slice) -> None:
         """Values in place of the means of a part of all coded elements."""

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import isqrt
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.codec import rounding
 from common.codec.elements import NARROW, SCALES
+from common.codec.rounding import Thresholds
 from common.codec.values import Rows
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -99,6 +102,11 @@ class Model:
                 raise ValueError(f"{name}: expected {SCALES} rows, got {len(arrays[f'{prefix}.{name}'])}")
         parts = {name: arrays[f"{prefix}.{name}"] for name in ("exponent", "offset", "levels", "z_step", "centre")}
         return cls(rows=Rows(bits, frequencies), **parts)
+
+    @cached_property
+    def thresholds(self) -> Thresholds:
+        """[levels, SCALES, SIZES]: what an encoder rounds up."""
+        return rounding.cheapest(self.rows, self.offset)
 
     def level(self, quality: int) -> int:
         """Which of `levels` a quality belongs to."""

@@ -21,6 +21,8 @@ enum {
     FIRST = 128,              /* so much of each block for a weight of one, at first */
     ONE = 256,                /* the weight of one */
     LIMIT = (1 << 22) - 1,    /* the largest level */
+    STILL = 255,              /* instead of a row: no block of the tensor moves */
+    ROW = 8,                  /* bits that say under which row vectors are coded */
 };
 
 /* Activity over expectation, in 64ths: blocks that were told well have next to none. */
@@ -114,6 +116,12 @@ typedef struct {
     int32_t *levels;
 } known;
 
+/* Where blocks were: differences of vectors [2][blocks] of each tensor, and the rows [tensors] that code them. */
+typedef struct {
+    int32_t *differences;
+    uint8_t *rows;
+} motion;
+
 /* ---- Encoder ------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -133,6 +141,34 @@ static void take_in(const walk *w, const trust *s, const known *k, unsigned shif
     }
     for (size_t block = 0; block < blocks; block++)
         to[block] = clamped(to[block]);
+}
+
+/* What is said of the vectors of one tensor. */
+static int put_motion(list *l, const encoder *e, walk *w, float *signs, const int32_t *differences, unsigned row,
+                      size_t blocks)
+{
+    if (!reserve(l, 2 + 2 * blocks * PARTS))
+        return 0;
+    put_raw(l, row != STILL, 1);
+    if (row == STILL)
+        return 1;
+    put_raw(l, row, ROW);
+    for (int part = 0; part < 2; part++, differences += blocks) {
+        size_t n = 0;
+        for (size_t block = 0; block < blocks; block++) {
+            unsigned size = (unsigned)abs(differences[block]);
+            w->index[block] = row;
+            w->sizes[block] = (uint16_t)size;
+            w->symbols[block] = (uint8_t)(size < ESCAPE ? size : ESCAPE);
+            w->where[n] = (uint32_t)block;
+            n += size != 0;
+            signs[block] = (float)differences[block];
+        }
+        put_symbols(l, w, e->parts, blocks);
+        put_rest(l, w, 0, blocks);
+        put_signs(l, w->where, n, signs);
+    }
+    return 1;
 }
 
 static int encode_tensor(list *l, const encoder *e, const known *k, const tensor *t, walk *w, trust *s, const float *y)
@@ -197,6 +233,34 @@ static size_t list_sizes(walk *w, size_t blocks)
     return n;
 }
 
+/* What was said of the vectors of one tensor. Returns 0 if no encoder writes this. */
+static int take_motion(decoder *from, walk *w, int32_t *differences, uint8_t *row, size_t blocks)
+{
+    unsigned any = 0;
+    *row = rans_take_raw(&from->d, 1) ? (uint8_t)rans_take_raw(&from->d, ROW) : STILL;
+    memset(differences, 0, 2 * blocks * sizeof *differences);
+    if (*row == STILL)
+        return 1;
+    if (*row >= TABLES)
+        return 0;
+    for (size_t block = 0; block < blocks; block++)
+        w->index[block] = *row;
+    for (int part = 0; part < 2; part++, differences += blocks) {
+        rans_take_plane(&from->d, from->rows, SYMBOLS, w->index, w->symbols, blocks);
+        if (!take_rest(&from->d, w, 0, blocks))
+            return 0;
+        size_t n = list_sizes(w, blocks);
+        any |= n != 0;
+        for (size_t i = 0; i < n; i += SIGNS) {
+            size_t end = n - i < SIGNS ? n : i + SIGNS;
+            uint32_t signs = rans_take_raw(&from->d, (int)(end - i));
+            for (size_t j = end; j-- > i; signs >>= 1)
+                differences[w->where[j]] = signs & 1 ? -(int32_t)w->sizes[w->where[j]] : w->sizes[w->where[j]];
+        }
+    }
+    return any;
+}
+
 /* Returns 0 if no encoder writes this. */
 static int decode_tensor(decoder *from, const known *k, const tensor *t, walk *w, trust *s, float *y)
 {
@@ -224,7 +288,7 @@ static int decode_tensor(decoder *from, const known *k, const tensor *t, walk *w
 /* What both functions are given beside a job. */
 typedef struct {
     job j;
-    Py_buffer offsets, norms, reference, levels;
+    Py_buffer offsets, norms, reference, levels, differences, motion_rows;
 } request;
 
 static void let_go(request *r)
@@ -234,6 +298,20 @@ static void let_go(request *r)
     PyBuffer_Release(&r->norms);
     PyBuffer_Release(&r->reference);
     PyBuffer_Release(&r->levels);
+    PyBuffer_Release(&r->differences);
+    PyBuffer_Release(&r->motion_rows);
+}
+
+/* Sizes of tensors, where no job is at hand. */
+static int check_blocks(const job *j)
+{
+    const int32_t *size = j->sizes.buf;
+    for (Py_ssize_t i = 0; i < j->tensors; i++)
+        if (size[2 * i + 1] < 1 || size[2 * i + 1] > 1 << 26) {
+            PyErr_SetString(PyExc_ValueError, "sizes: expected 1..2^26 blocks");
+            return 0;
+        }
+    return 1;
 }
 
 static int check_norms(const Py_buffer *norms)
@@ -258,12 +336,52 @@ static int check_reference(const Py_buffer *reference)
     return ok;
 }
 
+static int check_motion(const request *r)
+{
+    const int32_t *size = r->j.sizes.buf, *difference = r->differences.buf;
+    const uint8_t *row = r->motion_rows.buf;
+    Py_ssize_t blocks = 0;
+    int ok = 1;
+    for (Py_ssize_t i = 0; i < r->j.tensors; i++)
+        blocks += size[2 * i + 1];
+    if (!check_length("differences", &r->differences, 8 * blocks) ||
+        !check_length("motion_rows", &r->motion_rows, r->j.tensors))
+        return 0;
+    for (Py_ssize_t i = 0; i < 2 * blocks; i++)
+        ok &= difference[i] >= -TOP && difference[i] <= TOP;
+    for (Py_ssize_t i = 0; i < r->j.tensors; i++)
+        ok &= row[i] < TABLES || row[i] == STILL;
+    if (!ok)
+        PyErr_Format(PyExc_ValueError, "motion: expected rows below %d and differences up to %d", TABLES, TOP);
+    return ok;
+}
+
 static int check_request(request *r)
 {
     return check_job(&r->j, CLASSES) && check_length("offsets", &r->offsets, TABLES * SYMBOLS) &&
            check_length("norms", &r->norms, r->j.classes.len) && check_norms(&r->norms) &&
            check_length("reference", &r->reference, r->j.y.len) && check_reference(&r->reference) &&
-           check_length("levels", &r->levels, r->j.y.len);
+           check_length("levels", &r->levels, r->j.y.len) && check_motion(r);
+}
+
+/* The vectors of all tensors, by an encoder or a decoder. Returns 1, 0 or -1 as `all_tensors`. */
+static int all_motion(const job *j, const encoder *e, list *l, decoder *from, motion m)
+{
+    const int32_t *size = j->sizes.buf;
+    int ok = 1;
+    for (Py_ssize_t i = 0; ok > 0 && i < j->tensors; i++, m.rows++) {
+        walk w;
+        size_t blocks = (size_t)size[2 * i + 1];
+        float *signs = malloc(blocks * sizeof *signs);
+        ok = walk_start(&w, blocks) && signs ? 1 : -1;
+        if (ok > 0)
+            ok = e ? (put_motion(l, e, &w, signs, m.differences, *m.rows, blocks) ? 1 : -1)
+                   : take_motion(from, &w, m.differences, m.rows, blocks);
+        walk_free(&w);
+        free(signs);
+        m.differences += 2 * blocks;
+    }
+    return ok;
 }
 
 /* All tensors, by an encoder or a decoder. Returns 1, 0 if no encoder writes this, or -1 if there is no memory. */
@@ -327,7 +445,9 @@ static PyObject *stream(const request *r, const encoder *e)
     PyObject *result = NULL;
     int ok;
     Py_BEGIN_ALLOW_THREADS
-    ok = reserve(&l, (size_t)r->j.y.len / 4 + (size_t)r->j.y.len / 16 + 64) && all_tensors(r, e, &l, NULL) > 0;
+    ok = reserve(&l, (size_t)r->j.y.len / 4 + (size_t)r->j.y.len / 16 + 64) &&
+         all_motion(&r->j, e, &l, NULL, (motion){r->differences.buf, r->motion_rows.buf}) > 0 &&
+         all_tensors(r, e, &l, NULL) > 0;
     bound = rans_bound(l.count);
     space = ok ? malloc(bound) : NULL;
     if (space)
@@ -350,8 +470,9 @@ static PyObject *py_temporal_encode(PyObject *self, PyObject *args)
     Py_buffer parts = {0}, thresholds = {0};
     PyObject *result = NULL;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*w*y*y*", &r.j.y, &r.j.sizes, &r.j.classes, &r.j.shifts, &r.j.expected,
-                          &r.offsets, &r.norms, &r.reference, &r.levels, &parts, &thresholds))
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*y*y*w*y*y*y*y*", &r.j.y, &r.j.sizes, &r.j.classes, &r.j.shifts,
+                          &r.j.expected, &r.offsets, &r.norms, &r.reference, &r.levels, &r.differences, &r.motion_rows,
+                          &parts, &thresholds))
         return NULL;
     if (check_request(&r) && check_length("parts", &parts, TABLES * SYMBOLS * 4) &&
         check_length("thresholds", &thresholds, TABLES * SYMBOLS * 4))
@@ -368,16 +489,47 @@ static PyObject *py_temporal_decode(PyObject *self, PyObject *args)
     Py_buffer data = {0}, rows = {0};
     int ok;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*w*y*y*y*y*y*y*y*w*y*", &data, &r.j.y, &r.j.sizes, &r.j.classes, &r.j.shifts,
-                          &r.j.expected, &r.offsets, &r.norms, &r.reference, &r.levels, &rows))
+    if (!PyArg_ParseTuple(args, "y*w*y*y*y*y*y*y*y*w*w*w*y*", &data, &r.j.y, &r.j.sizes, &r.j.classes, &r.j.shifts,
+                          &r.j.expected, &r.offsets, &r.norms, &r.reference, &r.levels, &r.differences, &r.motion_rows,
+                          &rows))
         return NULL;
     ok = check_request(&r) && check_length("rows", &rows, 2 * (1 + TABLES * SYMBOLS)) ? 1 : -2;
     if (ok > 0) {
         decoder from;
         Py_BEGIN_ALLOW_THREADS
         from.rows = (const uint16_t *)rows.buf + 1;
-        ok = opened(&from.d, data.buf, (size_t)data.len) ? all_tensors(&r, NULL, NULL, &from) : 0;
+        ok = opened(&from.d, data.buf, (size_t)data.len)
+                 ? all_motion(&r.j, NULL, NULL, &from, (motion){r.differences.buf, r.motion_rows.buf})
+                 : 0;
+        ok = ok > 0 ? all_tensors(&r, NULL, NULL, &from) : ok;
         ok = ok > 0 ? rans_end(&from.d) : ok;
+        Py_END_ALLOW_THREADS
+    }
+    let_go(&r);
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&rows);
+    if (ok == -1)
+        PyErr_NoMemory();
+    return ok < 0 ? NULL : PyBool_FromLong(ok);
+}
+
+/* The vectors alone: what the reference is, depends on them. */
+static PyObject *py_temporal_motion(PyObject *self, PyObject *args)
+{
+    request r = {0};
+    Py_buffer data = {0}, rows = {0};
+    int ok = -2;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*w*w*y*", &data, &r.j.sizes, &r.differences, &r.motion_rows, &rows))
+        return NULL;
+    r.j.tensors = r.j.sizes.len / 8;
+    if (check_blocks(&r.j) && check_motion(&r) && check_length("rows", &rows, 2 * (1 + TABLES * SYMBOLS))) {
+        decoder from;
+        Py_BEGIN_ALLOW_THREADS
+        from.rows = (const uint16_t *)rows.buf + 1;
+        ok = opened(&from.d, data.buf, (size_t)data.len)
+                 ? all_motion(&r.j, NULL, NULL, &from, (motion){r.differences.buf, r.motion_rows.buf})
+                 : 0;
         Py_END_ALLOW_THREADS
     }
     let_go(&r);
@@ -390,10 +542,12 @@ static PyObject *py_temporal_decode(PyObject *self, PyObject *args)
 
 PyMethodDef temporal_methods[] = {
     {"temporal_encode", py_temporal_encode, METH_VARARGS,
-     "temporal_encode(y, sizes, classes, shifts, expected, offsets, norms, reference, levels, parts, thresholds)"
-     " -> bytes, and the levels"},
+     "temporal_encode(y, sizes, classes, shifts, expected, offsets, norms, reference, levels, differences, motion_rows,"
+     " parts, thresholds) -> bytes, and the levels"},
     {"temporal_decode", py_temporal_decode, METH_VARARGS,
-     "temporal_decode(data, y, sizes, classes, shifts, expected, offsets, norms, reference, levels, rows)"
-     " -> bool: whether data is sound"},
+     "temporal_decode(data, y, sizes, classes, shifts, expected, offsets, norms, reference, levels, differences,"
+     " motion_rows, rows) -> bool: whether data is sound"},
+    {"temporal_motion", py_temporal_motion, METH_VARARGS,
+     "temporal_motion(data, sizes, differences, motion_rows, rows) -> bool: whether an encoder begins like this"},
     {NULL, NULL, 0, NULL},
 };

@@ -11,9 +11,9 @@ Predictions, weights and contexts are integers; floats meet them only where the 
 can drift. docs/bitstream.md, "Frames after another", is the normative text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
@@ -22,10 +22,11 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from common.codec import _kernel, rans
+from common.codec import _kernel, latent_temporal, rans
 from common.codec.coefficients import (
     BINS,
     ESCAPE,
+    SYMBOLS,
     Flat,
     Index,
     Integers,
@@ -40,6 +41,7 @@ from common.codec.coefficients import (
 )
 from common.codec.container import Layer, check
 from common.codec.window import Window
+from common.errors import MissingReferenceError
 
 Features = NDArray[np.float32]
 Levels = NDArray[np.int32]
@@ -63,7 +65,14 @@ FIRST = 128
 """So much of each block speaks for a weight of 1 before the first plane."""
 ONE = 256
 """The weight of 1."""
+STILL = 255
+"""Instead of a row: no block of a tensor moves."""
+ROW_BITS = 8
 NAME_BYTES = 6
+AFTER = 0x8000
+"""Beside the quality at the head of a payload: the frame is coded after another, whose name comes next."""
+KEPT = 0x4000
+"""Beside the quality: later frames may be coded after this one."""
 _OF = Struct("<H6i?")
 
 
@@ -74,7 +83,7 @@ class State:
     quality: int
     window: Window | None
     levels: Levels
-    """[size] of all tensors' planes, one after the other."""
+    """[size] of all tensors' planes, one after the other; of a latent, those of `latent_temporal`."""
     name: bytes = field(default=b"")
     """NAME_BYTES that follow from all the rest, and from the tables here."""
 
@@ -97,6 +106,8 @@ class Coded(NamedTuple):
     state: State
     alone: bool
     """Whether it decodes without others."""
+    standing: Layer | None = None
+    """Of a frame that does not, where its codec can say just the same without others: the base layer for that."""
 
 
 def named(quality: int, window: Window | None, levels: Levels) -> bytes:
@@ -109,8 +120,19 @@ def named(quality: int, window: Window | None, levels: Levels) -> bytes:
 
 @cache
 def tables_name() -> bytes:
-    """Four bytes that tell these tables from others: who codes by others cannot read what is coded by these."""
-    return blake2b(TABLES.read_bytes(), digest_size=4).digest()
+    """Four bytes that tell these tables, and those of latents, from others: what these code, others cannot read."""
+    both = TABLES.read_bytes() + latent_temporal.TABLES.read_bytes()
+    return blake2b(both, digest_size=4).digest()
+
+
+def found(name: bytes, held: Callable[[bytes], State | None]) -> State:
+    """The state of this name. Raises MissingReferenceError."""
+    state = held(name)
+    if state is None:
+        raise MissingReferenceError(f"the frame is coded after {name.hex()}, which is not held here")
+    if not state.sound:
+        raise MissingReferenceError(f"the frame is coded after {name.hex()}, which is damaged here")
+    return state
 
 
 @dataclass(frozen=True)
@@ -119,24 +141,67 @@ class Changes(Model):
 
     classes: ClassVar[int] = CLASSES
 
-    def encode_after(self, y: Features, planes: Flat, norms: NDArray[np.uint8], before: Levels) -> tuple[bytes, Levels]:
-        """The coefficients, in steps, after levels [size] that fit this quality; and the levels they leave."""
+    def encode_after(
+        self, y: Features, planes: Flat, norms: NDArray[np.uint8], before: Levels, moved: "Moved | None" = None
+    ) -> tuple[bytes, Levels]:
+        """The coefficients, in steps, after levels [size] that fit this quality and are `moved`; and what they leave.
+
+        None: none of them is.
+        """
         levels = np.empty(y.size, np.int32)
+        moved = still(planes) if moved is None else moved
         coded = _kernel.temporal_encode(
-            y, *planes, self.expected, self.offset, norms, before, levels, self.parts, self.limits
+            y, *planes, self.expected, self.offset, norms, before, levels, *moved, self.parts, self.limits
         )
         return coded, levels
+
+    def moves(self, data: bytes | memoryview, planes: Flat) -> "Moved":
+        """How the levels that these bytes are coded after are moved. BitstreamError if `encode_after` says no such."""
+        moved = still(planes)
+        sound = _kernel.temporal_motion(data, planes.sizes, *moved, self.tables.rows)
+        check(sound, "vectors", f"those of {moved.differences.size // 2} blocks", f"{len(data)} other bytes")
+        return moved
+
+    def row(self, differences: Integers) -> int:
+        """Under which row these are fewest bits; STILL if nothing moves."""
+        if not differences.any():
+            return STILL
+        symbols = np.bincount(np.minimum(np.abs(differences), ESCAPE).ravel(), minlength=SYMBOLS)
+        return int(np.argmin(self._costs @ symbols))
+
+    @cached_property
+    def _costs(self) -> NDArray[np.float64]:
+        costs: NDArray[np.float64] = -np.log2(self.frequencies.astype(np.float64))
+        return costs
 
     def decode_after(
         self, data: bytes | memoryview, y: Features, planes: Flat, norms: NDArray[np.uint8], before: Levels
     ) -> Levels:
-        """The levels, and into y what they stand for, in steps. BitstreamError unless `encode_after` writes this."""
+        """The levels, and into y what they stand for, in steps. BitstreamError unless `encode_after` writes this.
+
+        `before` is moved.
+        """
         levels = np.empty(y.size, np.int32)
         sound = _kernel.temporal_decode(
-            data, y, *planes, self.expected, self.offset, norms, before, levels, self.tables.rows
+            data, y, *planes, self.expected, self.offset, norms, before, levels, *still(planes), self.tables.rows
         )
         check(sound, "coefficients", f"the bytes that encode {y.size} of them after these", f"{len(data)} others")
         return levels
+
+
+class Moved(NamedTuple):
+    """How the levels of a reference are moved before a frame is coded after them, as bytes say it (`motion`)."""
+
+    differences: NDArray[np.int32]
+    """[2, blocks] of each tensor, one after the other."""
+    rows: NDArray[np.uint8]
+    """[tensors]: which row codes them."""
+
+
+def still(planes: Flat) -> Moved:
+    """Nothing moves."""
+    blocks = int(planes.sizes[:, 1].sum())
+    return Moved(np.zeros(2 * blocks, np.int32), np.full(len(planes.sizes), STILL, np.uint8))
 
 
 @cache
@@ -242,9 +307,16 @@ def moved(model: Changes, predicted: Levels, q: NDArray[np.int32], index: Index,
     return levels.astype(np.int32)
 
 
-def encode(model: Changes, y: Sequence[Features], told: Sequence[Told]) -> tuple[bytes, list[Levels]]:
-    """The coefficients of all tensors, [planes, blocks] each, in steps; and the levels they leave."""
+def encode(
+    model: Changes, y: Sequence[Features], told: Sequence[Told], motion: Sequence[Integers]
+) -> tuple[bytes, list[Levels]]:
+    """The coefficients of all tensors, [planes, blocks] each, in steps; and the levels they leave.
+
+    What is told is moved, and motion [2, blocks] of each tensor says how.
+    """
     encoder, found = rans.Encoder(model.tables, lanes=1), []
+    for apart in motion:
+        put_motion(encoder, apart, model.row(apart))
     for values, known in zip(y, told, strict=True):
         walk, levels = Walk(model, known), np.empty(values.shape, np.int32)
         for plane, index, shift, predicted in walk:
@@ -260,10 +332,38 @@ def encode(model: Changes, y: Sequence[Features], told: Sequence[Told]) -> tuple
     return encoder.finish(), found
 
 
-def decode(model: Changes, data: bytes, told: Sequence[Told]) -> list[Levels]:
-    """The levels [planes, blocks] of each tensor. Raises BitstreamError."""
+def put_motion(encoder: rans.Encoder, apart: Integers, row: int) -> None:
+    """Whether anything moves; if so the row, and under it the differences [2, blocks] of the vectors."""
+    encoder.raw([row != STILL], 1)
+    if row == STILL:
+        return
+    encoder.raw([row], ROW_BITS)
+    for part in apart:
+        sizes = np.abs(part)
+        encoder.put(np.minimum(sizes, ESCAPE).astype(np.uint8), np.full(len(part), row, np.int32))
+        put_rest(encoder, sizes, 0)
+        put_signs(encoder, part[sizes > 0] < 0)
+
+
+def take_motion(decoder: rans.Decoder, blocks: int) -> Index:
+    """Differences [2, blocks] of a tensor's vectors. Raises BitstreamError."""
+    if not decoder.raw(1, 1)[0]:
+        return np.zeros((2, blocks), np.int32)
+    row = int(decoder.raw(1, ROW_BITS)[0])
+    check(row < CLASSES * BINS, "row of vectors", f"below {CLASSES * BINS}", row)
+    index = np.full(blocks, row, np.int32)
+    apart = np.stack([take_signs(decoder, take_rest(decoder, decoder.take(index), 0)) for _ in range(2)])
+    check(bool(apart.any()), "vectors", "one that is not 0", "none")
+    return apart
+
+
+def decode(model: Changes, data: bytes, told: Sequence[Told]) -> tuple[list[Levels], list[Index]]:
+    """The levels [planes, blocks] and the motion [2, blocks] of each tensor, what is told being moved so already.
+
+    Raises BitstreamError.
+    """
     decoder = rans.Decoder(data, model.tables, lanes=1)
-    found = []
+    motion, found = [take_motion(decoder, known.planes.blocks) for known in told], []
     for known in told:
         walk, levels = Walk(model, known), np.empty(known.before.shape, np.int32)
         for plane, index, shift, predicted in walk:
@@ -273,4 +373,4 @@ def decode(model: Changes, data: bytes, told: Sequence[Told]) -> list[Levels]:
             walk.code(symbols, levels[plane])
         found.append(levels)
     decoder.end()
-    return found
+    return found, motion

@@ -8,7 +8,7 @@
     +---------+------------------
      0         2           8
     +---------+-----------+------------------
-    | quality | reference | coefficients ...  a frame after another (`temporal`)
+    | quality | reference | coefficients ...  a frame after another (`temporal`, `motion`)
     +---------+-----------+------------------
 
 The bundle's codec.npz has what calibration learned, and the picture's size says which blocks see it; all that a frame
@@ -29,20 +29,18 @@ from common.codec.basis import Basis
 from common.codec.blocks import Grid
 from common.codec.coefficients import QUALITIES, Model, Planes, step_of
 from common.codec.container import Kind, Layer, check
+from common.codec.motion import FARTHEST, Motion, differences, vectors_of
 from common.codec.packed import Packed
-from common.codec.temporal import NAME_BYTES, POINT, Coded, Levels, State
+from common.codec.temporal import AFTER, KEPT, NAME_BYTES, POINT, STILL, Coded, Levels, Moved, State
 from common.codec.window import Window
-from common.errors import MissingReferenceError
 
 Features = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
 
 HEADER = Struct(">H")
-AFTER = 0x8000
-"""Beside the quality: this frame is coded after another."""
-KEPT = 0x4000
-"""Beside the quality: later frames may be coded after this one."""
 MOST_MARGIN = 1024
+AS_BEFORE = 12.0
+"""Squared steps by which a block may differ from its reference, and nobody looks where else it may have been."""
 PLANS = 256
 """So many are remembered: a few kilobytes each."""
 
@@ -51,6 +49,7 @@ class Part(NamedTuple):
     """One tensor of a frame: its basis, its blocks, and where its coefficients [planes, blocks] are among all."""
 
     basis: Packed
+    motion: Motion
     grid: Grid
     start: int
     end: int
@@ -92,6 +91,7 @@ class Transform:
         if default_quality not in qualities:
             raise ValueError(f"default_quality: expected one of {qualities}, got {default_quality}")
         self.tensors, self.model, self.margin = [Packed(basis) for basis in tensors], model, margin
+        self._motions = [Motion(basis) for basis in tensors]
         self.shapes = [basis.shape for basis in tensors]
         self.qualities, self.default_quality = qualities, default_quality
         self.plan = lru_cache(PLANS)(self._plan)
@@ -142,8 +142,8 @@ class Transform:
         flags = KEPT if keep else 0
         alone = HEADER.pack(quality | flags) + self.model.encode(y, plan.flat)
         if before is not None and before.window == window:
-            told = self._told(before, plan, quality)
-            coded, levels = temporal.changes().encode_after(y, plan.changes, plan.norms, told)
+            told, moved = self._searched(features, y, self._told(before, plan, quality), plan, quality)
+            coded, levels = temporal.changes().encode_after(y, plan.changes, plan.norms, told, moved)
             if HEADER.size + NAME_BYTES + len(coded) < len(alone):
                 payload = HEADER.pack(quality | AFTER | flags) + before.name + coded
                 return Coded([Layer(Kind.BASE, payload)], State.of(quality, window, levels), alone=False)
@@ -173,11 +173,11 @@ class Transform:
     ) -> tuple[Plan, Features, Levels]:
         start = HEADER.size + NAME_BYTES
         check(len(payload) > start, "base layer", f"more than {start} bytes", len(payload))
-        before = _found(payload[HEADER.size : start], held)
+        before = temporal.found(payload[HEADER.size : start], held)
         check(before.window == window, "reference", f"one of the window {window}", before.window)
         plan = self.plan(quality, window)
-        y, told = np.empty(plan.size, np.float32), self._told(before, plan, quality)
-        data = memoryview(payload)[start:]
+        y, data = np.empty(plan.size, np.float32), memoryview(payload)[start:]
+        told = _moved(self._told(before, plan, quality), plan, temporal.changes().moves(data, plan.changes))
         return plan, y, temporal.changes().decode_after(data, y, plan.changes, plan.norms, told)
 
     def decode(self, layers: Sequence[Layer], window: Window | None = None) -> list[Features]:
@@ -215,6 +215,27 @@ class Transform:
     def _synthesised(self, plan: Plan, y: Features, quality: int) -> list[Features]:
         return [part.basis.synthesise(part.of(y), part.grid, step_of(quality)) for part in plan.parts]
 
+    def _searched(
+        self, features: Sequence[Features], y: Features, told: Levels, plan: Plan, quality: int
+    ) -> tuple[Levels, Moved]:
+        """A reference's levels, each block from where it is found in them; and how they are moved."""
+        moved, found, end = temporal.still(plan.changes), told.copy(), 0
+        for i, (tensor, part) in enumerate(zip(features, plan.parts, strict=True)):
+            start, end = end, end + 2 * part.grid.blocks
+            levels = told[part.start : part.end].reshape(-1, part.grid.blocks)
+            apart = part.of(y) - levels * np.float32(1 / POINT)
+            active = ~(np.einsum("pb,pb->b", apart, apart) < AS_BEFORE)
+            if not (part.motion.possible and active.any()):
+                continue
+            field = part.motion.field(levels, part.grid)
+            vectors = part.motion.search(tensor, field, active, part.grid, step_of(quality))
+            if not vectors.any():
+                continue
+            found[part.start : part.end] = part.motion.moved(levels, part.grid, vectors, field).ravel()
+            said = differences(vectors, part.grid.columns)
+            moved.differences[start:end], moved.rows[i] = said.ravel(), temporal.changes().row(said)
+        return found, moved
+
     def _told(self, before: State, plan: Plan, quality: int) -> Levels:
         """A reference's levels at this quality; 0 for planes that it has not."""
         if before.quality == quality:
@@ -228,11 +249,11 @@ class Transform:
 
     def _plan(self, quality: int, window: Window | None) -> Plan:
         parts, planes, changes, norms, end = [], [], [], [np.zeros(0, np.uint8)], 0
-        for packed in self.tensors:
+        for packed, motion in zip(self.tensors, self._motions, strict=True):
             basis, grid, start = packed.basis, packed.basis.grid(window), end
             scales = basis.scales[: basis.count(quality, self.margin)]
             end += scales.size * grid.blocks
-            parts.append(Part(packed, grid, start, end))
+            parts.append(Part(packed, motion, grid, start, end))
             planes.append(Planes(grid.blocks, *coefficients.classes(scales, quality)))
             *known, norm = temporal.classes(scales, quality)
             changes.append(Planes(grid.blocks, *known))
@@ -248,14 +269,22 @@ def _payload(layers: Sequence[Layer]) -> bytes:
     return payload
 
 
-def _found(name: bytes, held: Callable[[bytes], State | None]) -> State:
-    """The state of this name. Raises MissingReferenceError."""
-    state = held(name)
-    if state is None:
-        raise MissingReferenceError(f"the frame is coded after {name.hex()}, which is not held here")
-    if not state.sound:
-        raise MissingReferenceError(f"the frame is coded after {name.hex()}, which is damaged here")
-    return state
+def _moved(told: Levels, plan: Plan, moved: Moved) -> Levels:
+    """A reference's levels, each block from where its vector points. Raises BitstreamError for one that is too long."""
+    if (moved.rows == STILL).all():
+        return told
+    found, end = told.copy(), 0
+    for part, row in zip(plan.parts, moved.rows, strict=True):
+        start, end = end, end + 2 * part.grid.blocks
+        if row == STILL:
+            continue
+        check(part.motion.possible, "vectors", "none: the bundle's bases are too large", "some")
+        vectors = vectors_of(moved.differences[start:end].reshape(2, -1), part.grid.columns)
+        longest = int(np.abs(vectors).max())
+        check(longest <= FARTHEST, "vectors", f"up to {FARTHEST}", longest)
+        levels = told[part.start : part.end].reshape(-1, part.grid.blocks)
+        found[part.start : part.end] = part.motion.moved(levels, part.grid, vectors.astype(np.int8)).ravel()
+    return found
 
 
 def _levels(y: Features) -> Levels:

@@ -17,6 +17,8 @@ from common.network.session import shared_session
 from common.types import Detection
 
 FILE = "back.onnx"
+_TOGETHER = 2
+"""Frames in one run, at most, where threads share a batch: with more, what is between the layers leaves the cache."""
 
 Raw = tuple[NDArray[np.float32], NDArray[np.float32]]
 """scores [A, L] and boxes [A, 4] of one frame."""
@@ -46,7 +48,8 @@ class Back:
         frames = len(features[0])
         if self._pool is None or frames == 1:
             return self._run(features)
-        parts = zip(*(np.array_split(tensor, min(self._threads, frames)) for tensor in features), strict=True)
+        count = min(frames, max(self._threads, -(-frames // _TOGETHER)))
+        parts = zip(*(np.array_split(tensor, count) for tensor in features), strict=True)
         return [raw for part in self._pool.map(self._run, parts) for raw in part]
 
     def _run(self, features: Sequence[Features]) -> list[Raw]:

@@ -129,13 +129,16 @@ class PictureLayers:
 
     # ---- tiles
 
-    def tiles(self, layer: Layer, width: int, height: int) -> NDArray[np.bool_]:
-        """Which tiles [rows, columns] a layer has. Raises BitstreamError, as all of these do."""
+    def tiles(self, layer: Layer, width: int, height: int, *, sound: bool = False) -> NDArray[np.bool_]:
+        """Which tiles [rows, columns] a layer has, or only those that pass their check.
+
+        Raises BitstreamError, as all of these do.
+        """
         if (tiled := self._tiled(layer)) is None:
             return np.ones((1, 1), np.bool_)
-        grid = tiled.grid(width, height)
+        grid, tiles = tiled.grid(width, height), tiled.tiles(layer.payload, width, height)
         there = np.zeros(grid.count, np.bool_)
-        there[list(tiled.tiles(layer.payload, width, height).tiles)] = True
+        there[[number for number in tiles.tiles if not sound or tiles.sound(number)]] = True
         return there.reshape(grid.down, grid.across)
 
     def damaged(self, layers: Sequence[Layer], width: int, height: int) -> int:

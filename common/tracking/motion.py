@@ -6,6 +6,7 @@ everything, and a track far away behaves as one near by.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,82 +30,99 @@ LEAST = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What is believed of T tracks."""
+    """What is believed of T tracks, in one array: for a handful of tracks every step costs more than its numbers."""
 
-    place: Floats
-    """[T, 4] x and y of the centre, width, height: pixels."""
-    speed: Floats
-    """[T, 2] of the centre, pixels a second."""
-    spread: Floats
-    """[T, 4] variances in sizes: of the centre, of centre and speed, of the speed, of the sides."""
+    rows: Floats
+    """[10, T] the rows of `place`, `speed` and `spread`."""
+
+    @classmethod
+    def of(cls, place: Floats, speed: Floats, spread: Floats) -> Self:
+        """Of [T, 4], [T, 2] and [T, 4]."""
+        return cls(np.concatenate([place.T, speed.T, spread.T]))
+
+    @property
+    def place(self) -> Floats:
+        """[T, 4] x and y of the centre, width, height: pixels."""
+        return self.rows[:4].T
+
+    @property
+    def speed(self) -> Floats:
+        """[T, 2] of the centre, pixels a second."""
+        return self.rows[4:6].T
+
+    @property
+    def spread(self) -> Floats:
+        """[T, 4] variances in sizes: of the centre, of centre and speed, of the speed, of the sides."""
+        return self.rows[6:].T
 
     def take(self, chosen: Chosen) -> "Motion":
         """The tracks of an index or a mask."""
-        return Motion(self.place[chosen], self.speed[chosen], self.spread[chosen])
+        return Motion(self.rows[:, chosen])
 
     def beside(self, other: "Motion") -> "Motion":
         """These tracks, then those."""
-        pairs = ((self.place, other.place), (self.speed, other.speed), (self.spread, other.spread))
-        return Motion(*(np.concatenate(pair) for pair in pairs))
+        return Motion(np.concatenate([self.rows, other.rows], axis=1))
 
     def put(self, chosen: Chosen, other: "Motion") -> "Motion":
         """Those in the place of the chosen."""
-        out = Motion(self.place.copy(), self.speed.copy(), self.spread.copy())
-        out.place[chosen], out.speed[chosen], out.spread[chosen] = other.place, other.speed, other.spread
-        return out
+        rows = self.rows.copy()
+        rows[:, chosen] = other.rows
+        return Motion(rows)
 
 
 def began(boxes: Floats) -> Motion:
     """Tracks of boxes [T, 4] (x1, y1, x2, y2) that were seen for the first time."""
-    count = len(boxes)
-    first = np.array([MEASURED**2, 0, FIRST_SPEED**2, MEASURED**2])
-    return Motion(placed(boxes), np.zeros((count, 2)), np.tile(first, (count, 1)))
+    rows = np.zeros((10, len(boxes)))
+    rows[:4] = _placed(boxes.T)
+    rows[6] = rows[9] = MEASURED**2
+    rows[8] = FIRST_SPEED**2
+    return Motion(rows)
 
 
 def predicted(motion: Motion, seconds: float) -> Motion:
     """What is believed so much later, nothing having been seen."""
-    centre, both, speed, sides = motion.spread.T
-    place = motion.place.copy()
-    place[:, :2] += seconds * motion.speed
-    spread = np.stack(
-        [
-            centre + seconds * (2 * both + seconds * (speed + seconds * TURN**2 / 3) + STRAY**2),
-            both + seconds * (speed + seconds * TURN**2 / 2),
-            speed + seconds * TURN**2,
-            sides + seconds * GROW**2,
-        ],
-        axis=1,
-    )
-    return Motion(place, motion.speed, spread)
+    rows = motion.rows.copy()
+    centre, both, speed, sides = rows[6:]
+    rows[:2] += seconds * rows[4:6]
+    centre += seconds * (2 * both + seconds * (speed + seconds * TURN**2 / 3) + STRAY**2)
+    both += seconds * (speed + seconds * TURN**2 / 2)
+    speed += seconds * TURN**2
+    sides += seconds * GROW**2
+    return Motion(rows)
 
 
 def corrected(motion: Motion, boxes: Floats) -> Motion:
     """What is believed when the tracks were seen in boxes [T, 4]."""
-    centre, both, speed, sides = motion.spread.T
+    rows = motion.rows.copy()
+    centre, both, speed, sides = rows[6:]
     noise = MEASURED**2
-    by_place, by_speed, by_sides = centre / (centre + noise), both / (centre + noise), sides / (sides + noise)
-    off = placed(boxes) - motion.place
-    gain = np.stack([by_place, by_place, by_sides, by_sides], axis=1)
-    place = motion.place + gain * off
-    place[:, 2:] = np.maximum(place[:, 2:], LEAST)
-    spread = [(1 - by_place) * centre, (1 - by_place) * both, speed - by_speed * both, (1 - by_sides) * sides]
-    return Motion(place, motion.speed + by_speed[:, None] * off[:, :2], np.stack(spread, axis=1))
+    certain = centre + noise
+    by_place, by_speed, by_sides = centre / certain, both / certain, sides / (sides + noise)
+    off = _placed(boxes.T) - rows[:4]
+    rows[:2] += by_place * off[:2]
+    rows[2:4] = np.maximum(rows[2:4] + by_sides * off[2:], LEAST)
+    rows[4:6] += by_speed * off[:2]
+    speed -= by_speed * both
+    centre *= 1 - by_place
+    both *= 1 - by_place
+    sides *= 1 - by_sides
+    return Motion(rows)
 
 
-def placed(boxes: Floats) -> Floats:
-    """Centres and sides [T, 4] of boxes [T, 4]; a side has at least a pixel."""
-    low, high = boxes[:, :2], boxes[:, 2:]
-    return np.concatenate([(low + high) / 2, np.maximum(high - low, LEAST)], axis=1)
+def _placed(boxes: Floats) -> Floats:
+    """Centres and sides [4, T] of boxes [4, T]; a side has at least a pixel."""
+    low, high = boxes[:2], boxes[2:]
+    return np.concatenate([(low + high) / 2, np.maximum(high - low, LEAST)])
 
 
 def boxed(place: Floats) -> Floats:
     """Boxes [T, 4] of centres and sides [T, 4]."""
-    half = place[:, 2:] / 2
-    return np.concatenate([place[:, :2] - half, place[:, :2] + half], axis=1)
+    centre, half = place[:, :2], place[:, 2:] / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def slack(motion: Motion) -> Floats:
     """[T] pixels by which a centre may be off beyond what a detection's own noise explains: one standard deviation."""
-    share = np.maximum(np.sqrt(motion.spread[:, 0]) - 1.5 * MEASURED, 0)
-    size: Floats = np.sqrt(motion.place[:, 2] * motion.place[:, 3])
-    return share * size
+    share = np.maximum(np.sqrt(motion.rows[6]) - 1.5 * MEASURED, 0)
+    pixels: Floats = share * np.sqrt(motion.rows[2] * motion.rows[3])
+    return pixels

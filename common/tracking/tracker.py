@@ -100,7 +100,7 @@ def step(state: State, seen: Seen, next_id: int, sure: float = SURE) -> Step:
     """
     state = _aged(state, seen.at_us)
     owner = _owners(state, seen, sure)
-    rows = np.flatnonzero(owner >= 0)
+    rows = (owner >= 0).nonzero()[0]
     met, mine = owner[rows], seen.boxes[rows]
     firm = seen.scores[rows] >= sure
     evidence = state.evidence.copy()
@@ -108,14 +108,14 @@ def step(state: State, seen: Seen, next_id: int, sure: float = SURE) -> Step:
     ids, next_id = _named(state.ids, met[evidence[met] >= CERTAIN], next_id)
     found = np.zeros(len(seen.scores), np.int64)
     found[rows] = ids[met]
-    labels = state.labels.astype(np.result_type(state.labels, seen.labels))
+    labels = state.labels.astype(max(state.labels.dtype, seen.labels.dtype, key=lambda kind: kind.itemsize))
     labels[met[firm]] = seen.labels[rows[firm]]
     seen_us, missed = state.seen_us.copy(), state.missed + 1
     seen_us[met], missed[met] = state.clock_us, 0
     motion = state.motion.put(met, corrected(state.motion.take(met), mine))
     after = replace(state, ids=ids, seen_us=seen_us, missed=missed, evidence=evidence, labels=labels, motion=motion)
     kept = (ids > 0) | (missed == 0)  # what goes before it is certain was nothing
-    return Step(_bounded(_with_new(_taken(after, kept), seen, owner, sure)), found, next_id)
+    return Step(_bounded(_with_new(_kept(after, kept), seen, owner, sure)), found, next_id)
 
 
 def _aged(state: State, at_us: int) -> State:
@@ -124,7 +124,7 @@ def _aged(state: State, at_us: int) -> State:
     clock = state.clock_us + passed
     age = clock - state.seen_us
     waited_for = (age <= PATIENCE_US) | (state.missed < PATIENCE_FRAMES)
-    state = _taken(state, waited_for & (age <= LIMIT_US))
+    state = _kept(state, waited_for & (age <= LIMIT_US))
     return replace(state, at_us=at_us, clock_us=clock, motion=predicted(state.motion, passed / 1e6))
 
 
@@ -135,13 +135,15 @@ def _owners(state: State, seen: Seen, sure: float) -> Ints:
         return owner
     alike = overlap(boxed(state.motion.place), seen.boxes, slack(state.motion))
     other = state.labels[:, None] != seen.labels[None]
-    firm = np.flatnonzero(seen.scores >= sure)
-    faint = np.flatnonzero((seen.scores >= FAINT) & (seen.scores < sure))
+    firm = (seen.scores >= sure).nonzero()[0]
+    faint = ((seen.scores >= FAINT) & (seen.scores < sure)).nonzero()[0]
     alike = np.where(other, OTHER_LABEL * alike, alike)
     known = state.ids > 0
-    free = _pair(owner, alike, np.flatnonzero(known), firm, ALIKE)
-    _pair(owner, np.where(other, 0, alike), free[state.missed[free] == 0], faint, ALIKE_FAINT)
-    _pair(owner, alike, np.flatnonzero(~known), firm[owner[firm] < 0], ALIKE)
+    free = _pair(owner, alike, known.nonzero()[0], firm, ALIKE)
+    just_lost = free[state.missed[free] == 0]
+    if len(just_lost) and len(faint):
+        _pair(owner, np.where(other, 0, alike), just_lost, faint, ALIKE_FAINT)
+    _pair(owner, alike, (~known).nonzero()[0], firm[owner[firm] < 0], ALIKE)
     return owner
 
 
@@ -149,9 +151,11 @@ def _pair(owner: Ints, alike: Floats, tracks: Ints, detections: Ints, least: flo
     """Give detections to tracks; the tracks that got none."""
     if not len(tracks) or not len(detections):
         return tracks
-    rows, columns = paired(alike[np.ix_(tracks, detections)], least)
+    rows, columns = paired(alike[tracks[:, None], detections], least)
     owner[detections[columns]] = tracks[rows]
-    return np.delete(tracks, rows)
+    free = np.ones(len(tracks), bool)
+    free[rows] = False
+    return tracks[free]
 
 
 def _named(ids: Ints, met: Ints, next_id: int) -> tuple[Ints, int]:
@@ -164,9 +168,10 @@ def _named(ids: Ints, met: Ints, next_id: int) -> tuple[Ints, int]:
 
 def _with_new(state: State, seen: Seen, owner: Ints, sure: float) -> State:
     """With what may be new objects: sure, nobody's, and not the same as another under another label."""
-    rows = _different(seen, np.flatnonzero(owner >= 0), np.flatnonzero((owner < 0) & (seen.scores >= sure)))
-    if not len(rows):
+    new = ((owner < 0) & (seen.scores >= sure)).nonzero()[0]
+    if not len(new):
         return state
+    rows = _different(seen, (owner >= 0).nonzero()[0], new)
     none = np.zeros(len(rows), np.int64)
     return replace(
         state,
@@ -194,6 +199,10 @@ def _bounded(state: State) -> State:
         return state
     newest = np.lexsort((np.arange(len(state)), -state.seen_us))[:MOST]
     return _taken(state, np.sort(newest))
+
+
+def _kept(state: State, mask: NDArray[np.bool_]) -> State:
+    return state if mask.all() else _taken(state, mask)  # nearly always all stay
 
 
 def _taken(state: State, chosen: NDArray[np.bool_] | Ints) -> State:

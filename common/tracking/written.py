@@ -34,7 +34,7 @@ def from_values(values: Mapping[str, Any]) -> State:
     if values["format"] != FORMAT:
         return State()
     columns = {"place": 4, "speed": 2, "spread": 4}
-    motion = Motion(*(np.array(values[name], float).reshape(-1, width) for name, width in columns.items()))
+    motion = Motion.of(*(np.array(values[name], float).reshape(-1, width) for name, width in columns.items()))
     whole = {name: np.array(values[name], np.int64) for name in ("ids", "seen_us", "missed")}
     evidence, labels = np.array(values["evidence"], float), np.array(values["labels"], np.str_)
     return State(values["at_us"], values["clock_us"], **whole, evidence=evidence, labels=labels, motion=motion)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.bundle import Bundle
-from common.codec import Codec, State, TemporalCodec, Transform, Window, unpack
+from common.codec import Codec, State, Transform, Window, unpack
 from common.codec.basis import Basis
 from common.codec.blocks import Grid, cosines
 from common.codec.container import check
@@ -67,7 +67,7 @@ class Bases:
         sizes = container.width, container.height
         check(sizes == (width, height), "base layer", f"one of {width} x {height} pixels", sizes)
         ours = (container.bundle, container.codec) == (self.bundle.prefix, self.codec.id)
-        if not (ours and isinstance(self.codec, TemporalCodec)):
+        if not (ours and isinstance(self.codec, Transform)):
             return None
         layers = [layer for layer in container.layers if layer.kind == 0]
         try:

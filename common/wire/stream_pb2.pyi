@@ -52,30 +52,34 @@ class IngestRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., packet: _Optional[_Union[Packet, _Mapping]] = ..., layer_reply: _Optional[_Union[LayerReply, _Mapping]] = ...) -> None: ...
 
 class IngestResponse(_message.Message):
-    __slots__ = ("welcome", "ack", "nack", "credit", "layer_request", "rate_hint")
+    __slots__ = ("welcome", "ack", "nack", "credit", "layer_request", "rate_hint", "acks")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     LAYER_REQUEST_FIELD_NUMBER: _ClassVar[int]
     RATE_HINT_FIELD_NUMBER: _ClassVar[int]
+    ACKS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     ack: Ack
     nack: Nack
     credit: Credit
     layer_request: LayerRequest
     rate_hint: RateHint
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., layer_request: _Optional[_Union[LayerRequest, _Mapping]] = ..., rate_hint: _Optional[_Union[RateHint, _Mapping]] = ...) -> None: ...
+    acks: Acks
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., layer_request: _Optional[_Union[LayerRequest, _Mapping]] = ..., rate_hint: _Optional[_Union[RateHint, _Mapping]] = ..., acks: _Optional[_Union[Acks, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("edge_id", "epoch", "software")
+    __slots__ = ("edge_id", "epoch", "software", "acks_together")
     EDGE_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    ACKS_TOGETHER_FIELD_NUMBER: _ClassVar[int]
     edge_id: str
     epoch: str
     software: str
-    def __init__(self, edge_id: _Optional[str] = ..., epoch: _Optional[str] = ..., software: _Optional[str] = ...) -> None: ...
+    acks_together: bool
+    def __init__(self, edge_id: _Optional[str] = ..., epoch: _Optional[str] = ..., software: _Optional[str] = ..., acks_together: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("bundle_digest", "window", "max_payload_bytes", "references")
@@ -135,6 +139,12 @@ class Ack(_message.Message):
     detections: _containers.RepeatedCompositeFieldContainer[Detection]
     held_ms: float
     def __init__(self, seq: _Optional[int] = ..., duplicate: bool = ..., detections: _Optional[_Iterable[_Union[Detection, _Mapping]]] = ..., held_ms: _Optional[float] = ...) -> None: ...
+
+class Acks(_message.Message):
+    __slots__ = ("acks",)
+    ACKS_FIELD_NUMBER: _ClassVar[int]
+    acks: _containers.RepeatedCompositeFieldContainer[Ack]
+    def __init__(self, acks: _Optional[_Iterable[_Union[Ack, _Mapping]]] = ...) -> None: ...
 
 class Nack(_message.Message):
     __slots__ = ("seq", "reason", "detail")

@@ -14,12 +14,32 @@ MOST_DELAY_S = 2.0
 jumped."""
 _TREMBLE_S = 0.01
 """By which a camera's times are uneven: without it, one of 25 frames a second that is asked for 25 would lose some."""
-_TICK_S = 1e-6
+TICK_S = 2e-6
+"""Two times so far apart are two numbers of microseconds."""
+_SLOWER = 1 / 16
 
 
 def interval_of(rate: float | None) -> float:
     """Seconds between two frames at so many a second, within reason."""
     return 1 / min(240.0, max(0.1, rate)) if rate and math.isfinite(rate) else USUAL_INTERVAL_S
+
+
+class Forward:
+    """The time of day as it would be if nobody ever set the clock back.
+
+    A clock that is set forward is followed at once. One that is set back is waited for: until it has caught up, time
+    goes on at nearly the usual pace, as trackers need it.
+    """
+
+    def __init__(self) -> None:
+        self._at = -math.inf
+        self._steady = 0.0
+
+    def at(self, wall: float, steady: float) -> float:
+        """Unix seconds, by the clock that may be set and one that may not."""
+        passed, self._steady = steady - self._steady, steady
+        self._at = max(wall, self._at + passed * (1 - _SLOWER))
+        return self._at
 
 
 class Recorded:
@@ -71,7 +91,7 @@ class Live:
 
     def at(self, stamp: float | None, now: float) -> float:
         """When the frame was captured that has arrived now; never later, always after the one before."""
-        self._at = max(self._at + _TICK_S, self._captured(stamp, now))
+        self._at = max(self._at + TICK_S, self._captured(stamp, now))
         return self._at
 
     def _captured(self, stamp: float | None, now: float) -> float:

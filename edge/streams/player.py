@@ -10,7 +10,7 @@ import structlog
 from common.errors import MidstreamError
 from edge.link import backoff
 from edge.streams.address import Address
-from edge.streams.clock import Live, Rate, Recorded
+from edge.streams.clock import TICK_S, Forward, Live, Rate, Recorded
 from edge.streams.motion import Motion
 from edge.streams.newest import Newest, Taken
 from edge.streams.progress import Progress, State
@@ -53,6 +53,9 @@ class Player(threading.Thread):
         self._rate = Rate(wanted.fps)
         self._motion = None if wanted.motion == "off" else Motion(wanted.motion, wanted.at_least_every_s)
         self._recorded, self._live = Recorded(), Live()
+        self._day = Forward()
+        self._last = 0.0
+        """When the last frame was captured, Unix seconds."""
         self._began = 0.0
         """When the recording's time line began, Unix seconds."""
         self._due = 0.0
@@ -115,7 +118,10 @@ class Player(threading.Thread):
         """Clocks of a source that was away know nothing of now."""
         self._recorded, self._live = Recorded(), Live()
         self._rate = Rate(self._wanted.fps)
-        self._began, self._due = time.time(), time.monotonic()
+        self._began, self._due = max(self._now(), self._last + TICK_S), time.monotonic()
+
+    def _now(self) -> float:
+        return self._day.at(time.time(), time.monotonic())
 
     def _read(self, video: "Video") -> int:
         """All frames of an open source, or those until the stream is to end; how many."""
@@ -138,7 +144,7 @@ class Player(threading.Thread):
         told = self._told
         told.arriving.saw()
         told.sized(frame.width, frame.height)
-        at = self._when(frame, video)
+        at = self._last = self._when(frame, video)
         told.last_frame_us = round(time.time() * 1e6)
         if not self._rate.due(at):
             told.skipped_by_rate += 1
@@ -154,7 +160,7 @@ class Player(threading.Thread):
         clock = self._recorded if video.recorded else self._live
         before = clock.broken
         if isinstance(clock, Live):
-            at = clock.at(frame.time, time.time())
+            at = clock.at(frame.time, self._now())
         else:
             elapsed = clock.at(frame.time, video.interval)
             at = self._began + elapsed

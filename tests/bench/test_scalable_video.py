@@ -1,10 +1,16 @@
 """Scalable video beside the codec alone: rows that follow from the same bytes."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from PIL import Image
 
+from bench.networks import Split, shipped
 from bench.video import scalable
 from bench.video.scalable import Row, bd_rates, delta, said
+from common import bundle as bundles
+from common.errors import MidstreamError
 from common.video import chunks
 from tests.video import shapes
 
@@ -31,6 +37,23 @@ def test_rows_are_of_the_same_bytes(clips, monkeypatch):
     assert rows["scalable"]["psnr"] == rows["fused"]["psnr"] == rows["av1"]["psnr"]  # without a network
     assert rows["fused"]["fused"] == 0 and rows["base"]["psnr"] is None
     assert result["multiply_adds_per_pixel"] is None and "No network" in said(result)
+
+
+def test_a_network_in_a_file_is_told_from_anything_else(tmp_path, clips):
+    split = Split(bundles.load(shipped(), "both"))
+    path = tmp_path / "fusion.npz"
+    np.savez(path, **shapes.arrays(split.bundle.prefix))
+    fusion = scalable.fusion_of(split, path)
+    assert fusion is not None and fusion.bundle == split.bundle.prefix
+    np.savez(path, **shapes.arrays(b"none"))
+    with pytest.raises(MidstreamError, match="knows the features of bundle 6e6f6e65"):
+        scalable.fusion_of(split, path)
+    for damaged in (b"", b"PK\3\4 nothing", b"no network"):
+        path.write_bytes(damaged)
+        with pytest.raises(MidstreamError, match="is no network of"):
+            scalable.fusion_of(split, path)
+    line = scalable.command([clips, Path("a/b")], Path("c"), 24, path)
+    assert line == "midstream bench scalable-video --frames one --frames a/b --bundle c --fusion fusion.npz --limit 24"
 
 
 def curve(codec, factor):

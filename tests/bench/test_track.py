@@ -1,16 +1,19 @@
 """`bench track` on sequences that a small detector finds whole: what is measured, written, and refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bench.networks import shipped
 from bench.sfu import files
 from bench.sfu.files import Mark, Sequence
-from bench.track import document, follow, plot, run, study
+from bench.track import document, follow, plot, report, run, study
 from bench.track.speed import speed
+from common import bundle as bundles
 from common.bundle import Bundle
 from common.errors import MidstreamError
 from common.geometry import Detections
@@ -67,7 +70,7 @@ def test_a_row_for_each_codec_and_quality(bundle: Bundle, data: Path, tmp_path: 
     assert picture.stat().st_size > 10_000
     rows = result["rows"]
     assert {"codec", "quality", "bytes_per_frame", "mota", "idf1", "hota"} <= rows[0].keys()
-    assert [r["codec"] for r in rows] == ["uncoded", *["lightweight/tiny"] * 6, *["jpeg/network"] * 6]
+    assert [r["codec"] for r in rows] == ["uncoded", *["lightweight/tiny"] * 6, *["jpeg"] * 6]
     uncoded = rows[0]
     # What is seen once has no id yet: three boxes at the start. A cell's step is found by its speed or as somebody new.
     assert (uncoded["bytes_per_frame"], uncoded["quality"], uncoded["wrong"]) == (None, None, 0)
@@ -76,6 +79,38 @@ def test_a_row_for_each_codec_and_quality(bundle: Bundle, data: Path, tmp_path: 
     assert own[-1]["hota"] == pytest.approx(uncoded["hota"], abs=0.05)
     assert all(r["bytes_per_frame"] > 0 for r in rows[1:])
     assert (result["sequences"], result["frames"]) == (["Blocks"], FRAMES)
+
+
+def test_frames_are_coded_after_others_where_the_codec_can(data: Path) -> None:
+    (one,) = files.read_all(data / "tracks")
+    clip = study.Clip(one, data / "video" / one.name)
+    embedded = bundles.load(shipped(), "both")
+    rows = study.measure([embedded], [clip], ["x265"], 6)
+    sizes: dict[str, list[float]] = {}
+    for row in rows[1:]:
+        assert row.bytes_per_frame
+        sizes.setdefault(row.codec, []).append(row.bytes_per_frame)
+    alone, after, x265 = sizes
+    assert (alone, after, x265) == ("transform/embedded", "transform after 1/embedded", "x265 low delay")
+    assert [len(some) for some in sizes.values()] == [6, 6, 6]
+    assert all(less < 0.8 * more for less, more in zip(sizes[after], sizes[alone], strict=True))
+
+
+def test_what_a_score_needs_is_read_from_the_curve() -> None:
+    uncoded = study.Row(study.UNCODED, None, None, 0.8, 0.9, 0.6, 0.9, 0.5, 0.7, 0, 0, 0)
+    rows = [uncoded]
+    for size in (100.0, 200.0, 400.0, 800.0):
+        got = size / 800
+        rows.append(study.Row("x265 low delay", 1, size, 0.8 * got, 0.45, 0.6 * got, 0.9, 0.5, 0.7, 0, 0, 0))
+    needed = report.needs(rows)["x265 low delay"]
+    assert needed["idf1"] == {"0.9": None, "0.95": None}
+    fewer, more = needed["hota"].values()
+    assert needed["mota"] == needed["hota"] and 650 < (fewer or 0) < (more or 0) < 790
+    ((name, *told),) = report.needs_cells({"x265 low delay": needed})
+    assert (name, told) == ("picture, x265", [f"{fewer:,.0f}", f"{more:,.0f}", "", "", *told[:2]])
+    assert report.needs_heads()[:3] == ["codec", "HOTA, 90 %", "HOTA, 95 %"]
+    below = report.needs([replace(uncoded, mota=-0.1), *rows[1:]])["x265 low delay"]
+    assert set(below["mota"].values()) == {None}
 
 
 def test_frames_may_be_fewer_and_rivals_none(bundle: Bundle, data: Path) -> None:
@@ -142,7 +177,7 @@ def test_the_section_names_what_measured_it(bundle: Bundle, data: Path, tmp_path
     page = (tmp_path / document.PAGE).read_text()
     assert page.count("## tracks: one sequence") == 1 and (tmp_path / "results-track-tracks.png").exists()
     assert f"--dataset tracks --video video --bundle {bundle.path.name} --codecs none --frames 5 --docs`" in page
-    assert "lightweight (tiny)" in page
+    assert "lightweight (tiny)" in page and "| HOTA, 95 % |" in page
 
 
 def test_plots_need_no_uncoded_row(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import count
 import grpc
 import pytest
 
+from cloud.links import Link
 from common.codec import Layer, unpack
 from common.codec.container import pack
 from common.payload import SHADOW
@@ -37,6 +38,41 @@ async def test_a_frame_becomes_a_result(cloud: Running) -> None:
     assert result["bundle"] == cloud.bundle.digest
     assert list(result["timing"]) == ["front", "code", "wire", "batch", "decode_features", "back", "nms", "store"]
     assert all(ms >= 0 for ms in result["timing"].values())
+
+
+async def test_acks_travel_together_to_an_edge_that_understands_that(start: Start) -> None:
+    async with start(batch_max=8, batch_wait_ms=100) as cloud:
+        for together in (False, True):
+            edge = cloud.edge(f"edge-{together}")
+            await edge.say(hello=wire.Hello(edge_id=edge.edge_id, epoch=edge.epoch, acks_together=together))
+            assert (await edge.hear()).welcome.window >= 8
+            await edge.send(*(packet(seq, cloud.payload()) for seq in range(8)))
+            kinds, seqs = [], []
+            while len(seqs) < 8:
+                message = await edge.hear()
+                kinds.append(message.WhichOneof("message"))
+                seqs += [ack.seq for ack in (message.acks.acks if together else [message.ack])]
+            assert seqs == list(range(8))
+            assert set(kinds) == {"acks" if together else "ack"}
+            assert not together or len(kinds) < 8
+            assert await edge.leave() is grpc.StatusCode.OK
+
+
+def test_what_is_said_between_acks_stays_between_them() -> None:
+    link = Link("e", "epoch", -1, together=True)
+    for seq in range(40):
+        link.answer(wire.Ack(seq=seq))
+    link.answer(wire.Nack(seq=40))
+    link.answer(wire.Ack(seq=41))
+    assert link.unsaid == 42
+    heard = [asyncio.run(link.next()) for _ in range(link.outbox.qsize())]
+    seqs = [[a.seq for a in m.acks.acks] or [m.nack.seq] for m in heard if isinstance(m, wire.IngestResponse)]
+    assert [seq for part in seqs for seq in part] == list(range(42)) and max(map(len, seqs)) == 32 and [40] in seqs
+    assert link.unsaid == 0
+    link.answer(wire.Ack(seq=42))
+    first = asyncio.run(link.next())
+    link.answer(wire.Ack(seq=43))  # what is being said is not changed any more
+    assert isinstance(first, wire.IngestResponse) and len(first.acks.acks) == 1 and link.unsaid == 1
 
 
 async def test_boxes_are_in_pixels_of_the_picture(cloud: Running) -> None:

@@ -21,9 +21,10 @@ from tests.cloud.test_engine import engine
 from tests.cloud.test_engine import frame as packed
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return bundles.load(shipped(), "both")
+@pytest.fixture(scope="module", params=["embedded", "scalable2"])
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    """One of each codec that codes frames after others."""
+    return bundles.load(shipped(request.param), "both")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ class Camera:
         features = [(part + 0.1 * self.rng.normal(size=part.shape)).astype(np.float32) for part in self.scene]
         before = None if after is None else self.states[after]
         window = self.bundle.manifest.input.window(*size)
-        layers, state, alone = self.codec.encode_after(features, None, window, before)
+        layers, state, alone, _ = self.codec.encode_after(features, None, window, before)
         assert alone == (after is None)
         self.states.append(state)
         container = Container(self.bundle.prefix, self.codec.id, 224, *size, layers, keyframe=alone)
@@ -186,6 +187,22 @@ def test_bytes_and_age_are_bounded(camera: Camera) -> None:
     now = 100
     states.keep(replace(frames[0], camera="other"), camera.states[0])
     assert (len(states), states.bytes) == (1, one)
+
+
+def test_what_goes_is_counted_and_what_has_no_room_at_all_moves_nothing(camera: Camera) -> None:
+    now, reasons, frame = 0.0, [], camera.frame(0, None)
+    one = camera.states[0].levels.nbytes + 512
+    states = States(max_bytes=2 * one, max_age_s=10, clock=lambda: now)
+    states.on_dropped = reasons.append
+    for i in range(3):
+        states.keep(replace(frame, camera=f"c{i}"), camera.states[0])
+    assert reasons == ["no room"] and states.bytes == 2 * one
+    large = State.of(0, None, np.zeros(one, np.int32))
+    states.keep(replace(frame, camera="large"), large)
+    assert reasons == ["no room"] * 2 and states.bytes == 2 * one
+    now = 11
+    states.keep(frame, camera.states[0])
+    assert reasons == ["no room"] * 2 + ["age"] * 2 and states.bytes == one
 
 
 def test_what_is_older_than_a_reference_goes(camera: Camera) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from cloud.frame import Coded, Frame, Key, Origin, Result
 from cloud.store import Filters, Rule, Store, StoreError, migrate
 from cloud.store.engine import async_url, connect
+from cloud.store.fresh import fresh
 from cloud.store.tables import metadata
 from common.bundle import Bundle
 from common.codec import Container, Layer, unpack
@@ -56,6 +57,15 @@ def result(bundle: Bundle, seq: int, camera: str = "door", edge: str = "e", **fi
     } | fields
     found = [Detection("cat", 0.9, (1.0, 2.0, 3.5, 4.0)), Detection("dog", 0.3, (0.0, 0.0, 1.0, 1.0))]
     return Result(Frame(**values), Origin(Mode.SPLIT, "lightweight"), found, {"back": 2.5}, time.monotonic_ns())  # type: ignore[arg-type]
+
+
+async def test_a_batch_may_have_more_results_than_a_statement_has_parameters(store: Store, bundle: Bundle) -> None:
+    one = result(bundle, 0)
+    batch = [replace(one, frame=replace(one.frame, key=("e", EPOCH, seq))) for seq in range(40_000)]
+    there = [0, 999, 1000, 39_999]
+    await store.insert([result(bundle, seq) for seq in there])
+    found = await store._writer.run(lambda connection: fresh(connection, batch, {}))
+    assert found == sorted(set(range(40_000)) - set(there))
 
 
 async def test_what_goes_in_comes_out(store: Store, bundle: Bundle) -> None:

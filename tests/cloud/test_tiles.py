@@ -141,11 +141,24 @@ async def test_who_waits_need_not_ask_again(cloud: Running, held: Bundle, layers
             assert (await cloud.http.get(path_of(path, ROI, wait=wait))).status_code == 422
 
 
+async def nothing_awaited(cloud: Running) -> None:
+    """When what was asked for has come, and is kept."""
+    layers = cloud.parts.layers
+    async with asyncio.timeout(20):
+        while layers._outstanding or layers._storing:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def spoil(full: Layer) -> Layer:
+    """With another byte in its last tile."""
+    return Layer(full.kind, full.payload[:-3] + bytes([full.payload[-3] ^ 8]) + full.payload[-2:])
+
+
 async def test_a_damaged_tile_shows_what_is_below_and_is_asked_for_once_more(
     cloud: Running, held: Bundle, layers: PictureLayers, shot: Coded
 ) -> None:
     low, full = shot.layers[1:]
-    spoilt = Layer(full.kind, full.payload[:-3] + bytes([full.payload[-3] ^ 8]) + full.payload[-2:])
+    spoilt = spoil(full)
     assert layers.damaged([spoilt], *SIZE) == 1
     corner = Region(280, 180, 20, 20)
     async with cloud.edge() as edge:
@@ -158,11 +171,91 @@ async def test_a_damaged_tile_shows_what_is_below_and_is_asked_for_once_more(
         request = await asked(edge)  # by itself, because somebody looked
         assert (await cloud.http.get(path_of(path, corner))).headers["midstream-damaged-tiles"] == "1"
         assert "midstream-damaged-tiles" not in (await cloud.http.get(path_of(path, ROI))).headers
-        await reply(edge, request, sealed(held, shot, [full]))
+        again = layers.cut(full, wanted(request), *SIZE)
+        assert np.flatnonzero(layers.tiles(again, *SIZE)).tolist() == [19], "the last one, which is damaged"
+        await reply(edge, request, sealed(held, shot, [again]))
         async with asyncio.timeout(20):
             while "midstream-damaged-tiles" in (answer := await cloud.http.get(whole)).headers:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert np.array_equal(pixels(answer), layers.decode(shot.layers, *SIZE))
+
+
+async def test_in_each_quality_damaged_tiles_are_asked_for_once_more(
+    cloud: Running, held: Bundle, layers: PictureLayers, shot: Coded
+) -> None:
+    base, low, full = shot.layers
+    better = layers.encode("low", shot.picture, [], 400)
+    finer = layers.encode("full", shot.picture, [better], 400)
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(held, shot, [base, low, spoil(full)]))
+        whole = f"{path}/image?format=png"
+        for quality, above in ((320, full), (400, finer)):
+            if quality == 400:
+                await cloud.http.get(f"{whole}&quality=400")
+                await reply(edge, await asked(edge), sealed(held, shot, [better, spoil(finer)]))
+            answer = await settled(cloud, f"{whole}&quality={quality}")
+            assert answer.headers["midstream-damaged-tiles"] == "1"
+            request = await asked(edge)
+            assert (request.quality, len(wanted(request))) == (quality, 1)
+            part = layers.cut(spoil(above), wanted(request), *SIZE)  # no better than before
+            await reply(edge, request, sealed(held, shot, [part]))
+            await nothing_awaited(cloud)
+            for _ in range(3):
+                answer = await cloud.http.get(f"{whole}&quality={quality}")
+                assert answer.headers["midstream-damaged-tiles"] == "1"
+        await cloud.http.get(f"{path}/image?layer=original")
+        assert (await asked(edge)).layer == "original", "nothing else was asked for meanwhile"
+
+
+async def test_a_refused_region_says_nothing_of_others(
+    cloud: Running, held: Bundle, layers: PictureLayers, shot: Coded
+) -> None:
+    base, low, full = shot.layers
+    other = Region(200, 150, 60, 40)
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(held, shot, [base]))
+        await cloud.http.get(path_of(path, ROI))
+        await reply(edge, await asked(edge), status=wire.LAYER_STATUS_INVALID, detail="this edge knows no regions")
+        assert (await settled(cloud, path_of(path, ROI))).status_code == 422
+        assert (await cloud.http.get(path_of(path, other))).status_code == 202
+        request = await asked(edge)
+        await reply(edge, request, sealed(held, shot, [low, layers.cut(full, wanted(request), *SIZE)]))
+        assert (await settled(cloud, path_of(path, other))).status_code == 200
+        assert (await cloud.http.get(path_of(path, ROI))).status_code == 202, "now other tiles are asked for"
+        await reply(edge, await asked(edge), status=wire.LAYER_STATUS_GONE, detail="aged out")
+        for roi in (ROI, Region(0, 0, 50, 50)):
+            assert (await settled(cloud, path_of(path, roi))).status_code == 410
+        assert (await cloud.http.get(path_of(path, other))).status_code == 200
+
+
+async def test_tiles_that_have_no_room_together_come_together_or_not_at_all(
+    cloud: Running, held: Bundle, layers: PictureLayers, shot: Coded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, low, full = shot.layers
+    top, bottom = Region(0, 0, WIDTH, 40), Region(0, 180, WIDTH, 40)
+    sizes = [len(layers.cut(full, [region], *SIZE).payload) for region in (top, bottom)]
+    monkeypatch.setattr(tiles, "MAX_BYTES", sum(sizes) - 100)
+
+    async def looked(roi: Region, times: int) -> int:
+        """The answer when the edge has been asked so often."""
+        for _ in range(times):
+            assert (await cloud.http.get(path_of(path, roi))).status_code == 202
+            request = await asked(edge)
+            part = layers.cut(full, wanted(request) or None, *SIZE)
+            below = [] if request.HasField("below") else [low]
+            fields: dict[str, Any] = {"payload": sealed(held, shot, [*below, part])}
+            if len(part.payload) > tiles.MAX_BYTES:
+                fields = {"status": wire.LAYER_STATUS_FAILED, "detail": "too large"}
+            await reply(edge, request, **fields)
+            await nothing_awaited(cloud)
+        return (await cloud.http.get(path_of(path, roi))).status_code
+
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(held, shot, [base]))
+        assert await looked(top, 1) == 200
+        assert await looked(bottom, 1) == 200
+        assert await looked(top, 1) == 200
+        assert await looked(Region(0, 0, WIDTH, HEIGHT), 1) == 502
 
 
 async def test_tiles_of_another_quality_take_the_place_of_those_before(
@@ -229,7 +322,7 @@ async def test_tiles_that_come_too_late_are_dropped(
         assert request.below == checksum([low])
         await cloud.parts.store.drop_layers(path.split("/")[3], [1])
         await reply(edge, request, sealed(held, shot, [layers.cut(full, [ROI], *SIZE)]))
-        await cloud.parts.layers.drain()
+        await nothing_awaited(cloud)
         assert (await cloud.http.get(path_of(path, ROI))).status_code == 202
         request = await asked(edge)
         assert not request.HasField("below")

@@ -296,6 +296,35 @@ async def test_a_tracker_that_fails_costs_no_result(
     assert given((await store.insert([cat(bundle, 4), cat(bundle, 5)])).new) == [None, 2]
 
 
+async def test_a_tracker_that_fails_for_one_camera_costs_the_others_nothing(
+    store: Store, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both(second: int) -> list[Result]:
+        return [cat(bundle, 2 * second), cat(bundle, 2 * second + 1, x=500, camera="yard")]
+
+    step = tracker.step
+
+    def fail(state: Any, seen: Any, *others: Any) -> Any:
+        if seen.boxes[0][0] > 500:
+            raise ArithmeticError
+        return step(state, seen, *others)
+
+    for second in range(3):
+        await store.insert(both(second))
+    with monkeypatch.context() as patched:
+        patched.setattr(tracker, "step", fail)
+        assert given((await store.insert([*both(3), *both(4)])).new) == [1, None, 1, None]
+    assert given((await store.insert([*both(5), *both(6)])).new) == [1, None, 1, 3]
+
+
+async def test_a_camera_of_which_nothing_can_be_read_begins_anew(store: Store, bundle: Bundle) -> None:
+    await store.insert([cat(bundle, i) for i in range(3)])
+    async with store._engine.begin() as connection:
+        await connection.execute(trackers.update().values(state='{"other": "version"}'))
+    store._trackers._known.clear()
+    assert given((await store.insert([cat(bundle, 3), cat(bundle, 4)])).new) == [None, 2]
+
+
 # ---- what is known of a camera
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.codec.elements import SCALES, Cells
+from common.codec.elements import SCALES, Cells, Features, Parameters, quantise_reference
 from common.codec.integers import RELU, SHUFFLE
 from common.codec.latent import REFERENCE, LatentCoder
+from common.codec.rounding import NEAREST, Thresholds
+from common.codec.values import Values
 from tests.codec.rans_vectors import rows
 from tests.codec.vectors import FOLDER as PARENT
 from tests.codec.vectors import noise
@@ -24,6 +26,11 @@ UNIT = 300
 PARAMS = {"unit": UNIT, "qualities": [0, 700], "default_quality": UNIT}
 LEVELS = 3
 Arrays = dict[str, NDArray[Any]]
+
+
+def nearest(y: Features, cells: Cells, known: Parameters, thresholds: Thresholds, step: int) -> Values:
+    """The numbers of the vectors, whatever an encoder prefers today: the nearest, and so of what came back its own."""
+    return quantise_reference(y, cells, known, np.where(thresholds > 1, thresholds, NEAREST), step)
 
 
 def draws(shape: tuple[int, ...], low: int, high: int, seed: int) -> NDArray[np.int32]:
@@ -104,7 +111,7 @@ def made(name: str, of: LatentCoder) -> tuple[bytes, Arrays]:
     case: Arrays = {"z": z.astype(np.int32), "cells": np.array(cells)}
     if of.context:
         case["context"] = draws((of.context, height, width), -6000, 6000, seed + 2)
-    of.arithmetic = REFERENCE
+    of.arithmetic = REFERENCE._replace(quantise=nearest)
     payload, case["fixed"] = of.encode(y, (z / 64).astype(np.float32), quality, cells, case.get("context"))
     return payload, case
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from common.codec import Kind, Layer, State, TemporalCodec, Transform, _kernel, coefficients, temporal
 from common.codec.coefficients import Planes
-from common.codec.temporal import CLASSES, LIMIT, POINT, Told
+from common.codec.motion import vectors_of
+from common.codec.temporal import CLASSES, LIMIT, POINT, STILL, Moved, Told
 from common.codec.transform import AFTER, KEPT
 from common.codec.window import Window
 from common.errors import BitstreamError, MissingReferenceError
@@ -24,12 +25,12 @@ CODEC = Transform.from_params(PARAMS, ARRAYS)
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[list[Array], list[Told]]:
-    """Coefficients of some tensors, and references from what is equal to them to what has nothing to do with them."""
+def cases(draw: st.DrawFn) -> tuple[list[Array], list[Told], list[Array]]:
+    """Coefficients of some tensors, references from what equals them to what has nothing to do with them, motion."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     spread = draw(st.sampled_from([0.3, 3.0, 60.0, 5e4]))
     alike = draw(st.sampled_from([0.0, 0.5, 0.98]))
-    values, told = [], []
+    values, told, motion = [], [], []
     for count, blocks in draw(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 30)), min_size=1, max_size=3)):
         shifts = rng.integers(0, 3, count).astype(np.uint8) * rng.integers(0, 2, count).astype(np.uint8)
         planes = Planes(blocks, rng.integers(0, CLASSES, count).astype(np.uint8), shifts)
@@ -39,7 +40,9 @@ def cases(draw: st.DrawFn) -> tuple[list[Array], list[Told]]:
         values.append(y.astype(np.float32))
         levels = np.clip(np.rint(before * POINT), -LIMIT, LIMIT).astype(np.int32)
         told.append(Told(planes, rng.integers(0, 16, count).astype(np.uint8), levels))
-    return values, told
+        apart = np.rint(rng.laplace(scale=rng.choice([0.01, 0.5, 9.0]), size=(2, blocks)))
+        motion.append(apart.astype(np.int32))
+    return values, told, motion
 
 
 def joined(parts: list[Any]) -> Any:
@@ -51,26 +54,35 @@ def flat(told: list[Told]) -> tuple[coefficients.Flat, Array, Array]:
     return coefficients.flat([known.planes for known in told]), norms, joined([known.before for known in told])
 
 
+def moved(motion: list[Array]) -> Moved:
+    return Moved(joined(motion), np.array([MODEL.row(apart) for apart in motion], np.uint8))
+
+
 @given(cases())
 @settings(max_examples=60, deadline=None)
-def test_the_kernel_is_the_reference(case: tuple[list[Array], list[Told]]) -> None:
-    values, told = case
-    data, levels = MODEL.encode_after(joined(values).astype(np.float32), *flat(told))
-    expected, found = temporal.encode(MODEL, values, told)
+def test_the_kernel_is_the_reference(case: tuple[list[Array], list[Told], list[Array]]) -> None:
+    values, told, motion = case
+    data, levels = MODEL.encode_after(joined(values).astype(np.float32), *flat(told), moved(motion))
+    expected, found = temporal.encode(MODEL, values, told, motion)
     assert data == expected
+    for one, other in zip(MODEL.moves(data, flat(told)[0]), moved(motion), strict=True):
+        assert np.array_equal(one, other)
     assert np.array_equal(levels, joined(found))
     y = np.full(levels.size, np.nan, np.float32)
     assert np.array_equal(MODEL.decode_after(data, y, *flat(told)), levels)
     assert np.array_equal(y * POINT, levels)
-    assert np.array_equal(joined(temporal.decode(MODEL, data, told)), levels)
+    read, vectors = temporal.decode(MODEL, data, told)
+    assert np.array_equal(joined(read), levels) and np.array_equal(joined(vectors), joined(motion))
 
 
 @given(cases(), st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_damage_is_refused_or_another_frame_s_code(case: tuple[list[Array], list[Told]], seed: int) -> None:
-    values, told = case
+def test_damage_is_refused_or_another_frame_s_code(
+    case: tuple[list[Array], list[Told], list[Array]], seed: int
+) -> None:
+    values, told, motion = case
     rng = np.random.default_rng(seed)
-    data = bytearray(MODEL.encode_after(joined(values).astype(np.float32), *flat(told))[0])
+    data = bytearray(MODEL.encode_after(joined(values).astype(np.float32), *flat(told), moved(motion))[0])
     for _ in range(rng.integers(1, 4)):
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     y = np.empty(sum(part.size for part in values), np.float32)
@@ -80,7 +92,7 @@ def test_damage_is_refused_or_another_frame_s_code(case: tuple[list[Array], list
         with pytest.raises(BitstreamError):
             temporal.decode(MODEL, bytes(data), told)
     else:
-        assert np.array_equal(levels, joined(temporal.decode(MODEL, bytes(data), told)))
+        assert np.array_equal(levels, joined(temporal.decode(MODEL, bytes(data), told)[0]))
         assert np.abs(levels).max(initial=0) <= LIMIT
 
 
@@ -102,7 +114,8 @@ def test_factors_are_far_from_the_middle_between_integers() -> None:
 def test_the_kernel_checks_what_it_is_given() -> None:
     known = coefficients.flat([Planes(4, np.zeros(3, np.uint8), np.zeros(3, np.uint8))])
     y, norms, before = np.zeros(12, np.float32), np.zeros(3, np.uint8), np.zeros(12, np.int32)
-    good: list[Any] = [y, *known, MODEL.expected, MODEL.offset, norms, before, before.copy(), MODEL.parts, MODEL.limits]
+    good: list[Any] = [y, *known, MODEL.expected, MODEL.offset, norms, before, before.copy()]
+    good += [np.zeros(8, np.int32), np.array([STILL], np.uint8), MODEL.parts, MODEL.limits]
     assert _kernel.temporal_encode(*good)
     for at, value, message in (
         (0, y[1:].copy(), "sizes: expected those of y"),
@@ -112,7 +125,10 @@ def test_the_kernel_checks_what_it_is_given() -> None:
         (6, norms + np.uint8(16), r"norms: expected 0\.\.15"),
         (7, before + np.int32(LIMIT + 1), "reference: expected levels"),
         (8, before[1:].copy(), "levels: expected"),
-        (9, MODEL.parts[1:].copy(), "parts: expected"),
+        (9, np.zeros(7, np.int32), "differences: expected 32 bytes"),
+        (9, np.full(8, 1 << 15, np.int32), "motion: expected rows below 250 and differences up to 32767"),
+        (10, np.array([250], np.uint8), "motion: expected rows below 250"),
+        (11, MODEL.parts[1:].copy(), "parts: expected"),
     ):
         with pytest.raises(ValueError, match=message):
             _kernel.temporal_encode(*good[:at], value, *good[at + 1 :])
@@ -125,16 +141,24 @@ def test_the_decoder_that_is_printed_in_the_documentation() -> None:
     rng, quality = np.random.default_rng(3), 300
     scales = np.sort(rng.integers(-400, 500, 24))[::-1].astype(np.int16)
     *known, norms = temporal.classes(scales, quality)
-    before = rng.integers(-3000, 3000, (24, 11)).astype(np.int32)
+    before = rng.integers(-3000, 3000, (24, 12)).astype(np.int32)
     y = (before / POINT + rng.laplace(size=before.shape)).astype(np.float32)
-    planes = coefficients.flat([Planes(11, *known)])
-    data, levels = MODEL.encode_after(y.ravel(), planes, norms, before.ravel())
+    planes = coefficients.flat([Planes(12, *known)])
+    apart = np.zeros((2, 12), np.int32)
+    apart[:, 3:6] = (4, 0, -3), (-20, 1, 0)
+    data, levels = MODEL.encode_after(y.ravel(), planes, norms, before.ravel(), moved([apart]))
     tables = MODEL.expected.tolist(), MODEL.frequencies.tolist(), MODEL.offset.tolist()
-    tensors = [(scales.tolist(), before.tolist())]
-    assert np.array_equal(np.ravel(printed["decode_after"](data, quality, tensors, *tables)), levels)
+    said: list[Any] = []
+
+    def tensors(vectors: list[Any]) -> list[Any]:
+        said.append(vectors)
+        return [(scales.tolist(), before.tolist())]
+
+    assert np.array_equal(np.ravel(printed["decode_after"](data, quality, [(12, 4)], tensors, *tables)), levels)
+    assert np.array_equal(said[0][0], vectors_of(apart, 4))
     for damaged in (data[:-2], data + b"\0\0"):
         with pytest.raises(AssertionError):
-            printed["decode_after"](damaged, quality, tensors, *tables)
+            printed["decode_after"](damaged, quality, [(12, 4)], tensors, *tables)
 
 
 # ---- The codec ------------------------------------------------------------------------------------------------------
@@ -219,7 +243,7 @@ def test_a_missing_or_damaged_reference_is_said() -> None:
         (lambda d: (99 | AFTER).to_bytes(2, "big") + d[2:], r"quality: expected 100\.\.900, got 99"),
         (lambda d: d[:-2], "coefficients: expected the bytes that encode"),
         (lambda d: d + b"\0\0", "coefficients: expected the bytes that encode"),
-        (lambda d: d[:10], "coefficients: expected the bytes that encode"),
+        (lambda d: d[:10], "vectors: expected those of"),
     ],
 )
 def test_layers_that_do_not_fit_are_refused(change: Any, message: str) -> None:

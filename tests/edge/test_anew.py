@@ -12,6 +12,7 @@ from common.codec.temporal import tables_name
 from common.codec.transform import AFTER
 from common.wire import stream_pb2 as pb
 from edge import anew
+from edge.spool import Pending
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Answer, Peer, ack, nack, silent, until
 from tests.edge.pictures import jpeg
@@ -64,6 +65,9 @@ async def test_a_still_camera_is_coded_after_what_was_acked(start: Start, holdin
         await until(lambda: edge.parts.codecs.current is not None, 60)
         await post(edge, 4, holding)
         await post(edge, 1, holding, "yard")
+        text = (await edge.http.get("/metrics")).text
+        (held,) = (line.split()[1] for line in text.splitlines() if line.startswith("midstream_reference_bytes "))
+        assert float(held) == edge.parts.intake.references.bytes > 2 * 20_000, "of both cameras"
     assert [after(packet) for packet in holding.packets] == [False, True, True, True, False]
     sizes = [len(packet.payload) for packet in holding.packets]
     assert max(sizes[1:4]) < 0.3 * sizes[0]
@@ -165,6 +169,31 @@ async def test_without_any_picture_what_is_coded_alone_goes_again_as_it_is(start
     assert codecs == [1, 3, 3] and [packet.anew for packet in taken] == [False, True, False]
     (refused, again) = (packet for packet in holding.packets if packet.seq == taken[1].seq)
     assert refused.payload == again.payload
+
+
+async def test_only_the_camera_that_lost_a_reference_waits(
+    start: Start, holding: Holding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, coded = asyncio.Event(), anew.Anew.coded
+
+    async def slowly(self: anew.Anew, frame: Pending) -> bytes:
+        await gate.wait()
+        return await coded(self, frame)
+
+    monkeypatch.setattr(anew.Anew, "coded", slowly)
+    holding.verdict = lambda p: nack(p, LOST, "not held") if p.camera == "door" and after(p) else ack(p)
+    async with start(holding, ready=False) as edge:
+        await until(lambda: edge.parts.codecs.current is not None, 60)
+        await post(edge, 2, holding, "door")
+        ids = [(await edge.post(jpeg(320, 240, 7), x_camera_id="door")).json()["id"] for _ in range(2)]
+        await post(edge, 3, holding, "yard")
+        await until(lambda: edge.parts.spool.stats.ended.get(("done", "")) == 4)
+        assert not {packet.frame_id for packet in holding.packets} & set(ids)
+        gate.set()
+        await until(lambda: edge.parts.spool.stats.ended.get(("done", "")) == 7)
+    door = [packet.seq for packet in holding.packets if packet.camera == "door" and not after(packet)]
+    assert door == sorted(door) and len(door) == 4
+    assert len(holding.hellos) == 1
 
 
 async def test_what_goes_anew_keeps_to_the_window(start: Start, holding: Holding) -> None:

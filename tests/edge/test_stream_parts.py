@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from common.errors import FrameError
 from edge.streams import still, wanted
 from edge.streams.address import Kind, parse
-from edge.streams.clock import MOST_DELAY_S, Live, Rate, Recorded
+from edge.streams.clock import MOST_DELAY_S, Forward, Live, Rate, Recorded
 from edge.streams.motion import COLUMNS, ROWS, Motion, changed
 from edge.streams.wanted import Kept, Wanted
 
@@ -143,6 +143,16 @@ def test_a_camera_whose_clock_stood_still_is_on_time_again() -> None:
     clock.at(10.0, 1000.0)
     assert clock.at(10.04, 1000.04 + MOST_DELAY_S + 1) == pytest.approx(1000.04 + MOST_DELAY_S + 1)
     assert clock.broken == 1
+
+
+def test_a_clock_that_is_set_back_is_waited_for_and_one_set_forward_is_followed() -> None:
+    day, steady = Forward(), [0.1 * i for i in range(400)]
+    times = [day.at(1000 + at - (1 if at > 10 else 0), at) for at in steady]
+    steps = np.diff(times)
+    assert times[:100] == [1000 + at for at in steady[:100]]
+    assert steps.min() > 0.09 and steps.max() < 0.11
+    assert times[-1] == pytest.approx(1000 + steady[-1] - 1), "it has caught up"
+    assert day.at(9000, 40.0) == 9000
 
 
 @pytest.mark.parametrize(("rate", "fps", "expected"), [(25, 5, 50), (30, 25, 250), (25, 25, 250), (10, 25, 100)])

@@ -15,11 +15,12 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edge.streams import reader
+from edge.streams import player, reader
 from edge.streams.address import parse
 from edge.streams.still import jpeg as jpeg_of
 from tests.edge import videos
@@ -300,11 +301,52 @@ async def test_a_stream_that_stops_is_opened_again(
     assert all(a < b for a, b in pairwise(captured))
 
 
+async def test_a_clock_that_is_set_back_stops_no_time(
+    start: Start, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, thread_time=time.thread_time)
+    monkeypatch.setattr(player, "time", clock)
+    with served(type("Handler", (Camera,), {"frames": 1000})) as url:
+        async with start(peer) as edge:
+            await add(edge, uri=f"{url}/video.mjpg", camera="door", fps=10)
+            await until(lambda: len(peer.packets) >= 5)
+            clock.time = lambda: time.time() - 3600
+            await until(lambda: len(peer.packets) >= 12, 60)
+    captured = [packet.captured_unix_us for packet in peer.packets]
+    assert min(after - before for before, after in pairwise(captured)) > 50_000
+
+
 class Files(SimpleHTTPRequestHandler):
     """The files of a folder."""
 
     def log_message(self, *arguments: object) -> None:
         pass
+
+
+class Broken(Files):
+    """Of each file only the greater part."""
+
+    def do_GET(self) -> None:
+        content = Path(self.translate_path(self.path)).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with suppress(ConnectionError):
+            self.wfile.write(content[: len(content) * 3 // 4])
+
+
+async def test_a_recording_that_breaks_off_begins_anew_and_its_time_goes_on(
+    start: Start, peer: Peer, clips: Path
+) -> None:
+    """Read faster than it was recorded, its frames are ahead of the clock."""
+    videos.write(clips / "clip.mkv", videos.changing(60), rate=1)
+    with served(partial(Broken, directory=str(clips))) as url:
+        async with start(peer) as edge:
+            stream = await add(edge, uri=f"{url}/clip.mkv", camera="door", realtime=False)
+            await becomes(edge, stream, lambda now: now["reconnects"] >= 2, 60)
+            await until(lambda: len(peer.packets) > 100)
+    captured = [packet.captured_unix_us for packet in peer.packets]
+    assert all(a < b for a, b in pairwise(captured))
 
 
 def _certify(certificate: Path, key: Path) -> None:

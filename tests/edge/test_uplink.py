@@ -57,6 +57,17 @@ async def test_packets_carry_what_the_cloud_needs(start: Start, peer: Peer) -> N
         assert all(ms >= 0 for ms in packet.edge_ms.values())
 
 
+async def test_acks_may_come_together(start: Start, peer: Peer) -> None:
+    peer.verdict = silent
+    async with start(peer) as edge:
+        ids = await send(edge, 3)
+        await until(lambda: len(peer.packets) == 3)
+        assert peer.hellos[0].acks_together
+        peer.say(pb.IngestResponse(acks=pb.Acks(acks=[ack(packet).ack for packet in peer.packets])))
+        assert await ended(edge, 3) == {("done", ""): 3}
+        assert [await edge.state(frame_id) for frame_id in ids] == ["done"] * 3
+
+
 async def test_in_order_and_never_more_in_flight_than_the_window(start: Start, peer: Peer) -> None:
     peer.verdict, peer.window = silent, 3
     async with start(peer) as edge:

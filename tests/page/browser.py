@@ -111,14 +111,24 @@ class Page:
 
     def click(self, selector: str) -> None:
         """A mouse click on the middle of the element."""
+        x, y = self._middle(selector)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+
+    def point(self, selector: str) -> None:
+        """Move the mouse to the middle of the element, and leave it there."""
+        x, y = self._middle(selector)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        """Of the element, once it is in the window."""
         x, y = self.js(
             f"(() => {{ const element = document.querySelector({json.dumps(selector)});"
             " element.scrollIntoView({block: 'center'}); const box = element.getBoundingClientRect();"
             " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+        return x, y
 
     def drag(self, selector: str, begin: tuple[float, float], end: tuple[float, float]) -> None:
         """With the mouse held down, from one place in the element to another; places are parts of its sides."""

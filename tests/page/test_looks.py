@@ -11,6 +11,8 @@ from tests.page.conftest import Looks
 from tests.page.test_page import BOTH, CAT, card
 from tests.scalable import coded
 
+FAINT = {(0, 1, 2): 0.2}
+
 
 def element(camera: str, part: str) -> str:
     return f"document.querySelector({card(camera, part)!r})"
@@ -135,6 +137,36 @@ def test_tracks_have_numbers_trails_and_a_list(looks: Looks, page: Page) -> None
             f"{element('walk', f'[data-is={part}] li')}.style.getPropertyValue('--hue')" for part in ("list", "tracks")
         ]
         assert page.js(hues[0]) == page.js(hues[1]) != ""
+
+
+def test_what_is_followed_stays_shown_when_it_is_faint(looks: Looks, page: Page) -> None:
+    page.open(looks.cloud.url)
+    with looks.cloud.edge() as edge:
+        edge.send("steady", *[CAT] * 4, FAINT)
+        page.wait_text(card("steady", "[data-is=list]"), "0.20")
+        assert page.text(card("steady", "[data-is=count]")) == "1 found"
+        page.js("(least.value = 0.9, least.dispatchEvent(new Event('input')))")
+        page.wait_text(card("steady", "[data-is=count]"), "1 found")
+        edge.send("steady", *[FAINT] * 31)
+        page.wait_text(card("steady", "[data-is=count]"), "1 weaker not shown")
+        assert "tiny" in page.text(card("steady", "[data-is=point]"))
+
+
+def test_pointing_at_a_track_shows_its_way(looks: Looks, page: Page) -> None:
+    middle = f"""(() => {{
+      const canvas = {element("way", "canvas")};
+      const [x, y] = [canvas.width * 200 / 320 + 3, canvas.height * 120 / 320].map(Math.floor);
+      return canvas.getContext('2d').getImageData(x, y, 1, 1).data[3];
+    }})()"""
+    page.open(looks.cloud.url)
+    with looks.cloud.edge() as edge:
+        edge.send("way", *[CAT] * 4)
+        page.wait_text(card("way", "[data-is=tracks]"), "cat #")
+        assert page.js(middle) < 100
+        page.point(card("way", "[data-is=tracks] li"))
+        page.wait(f"{middle} > 200")
+        page.point("#results-title")
+        page.wait(f"{middle} < 100")
 
 
 def test_a_trail_is_where_a_track_was_up_to_a_result(looks: Looks, page: Page) -> None:

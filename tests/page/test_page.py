@@ -82,8 +82,12 @@ def test_pixels_come_when_asked_for_and_the_frame_is_held(cloud: Cloud, page: Pa
         image = f"document.querySelector({card('lobby', 'img')!r})"
         assert page.js(f"[{image}.naturalWidth, {image}.checkVisibility()]") == [320, True]
         assert f"{len(jpeg()) / 1000:.1f} kB" in page.text(card("lobby", ".strip"))
+        page.wait(painted("lobby", 240, 80))
+        page.click(card("lobby", "[data-is=boxes]"))
+        page.wait(f"!{painted('lobby', 240, 80)}")
         page.click(card("lobby", "[data-is=release]"))
         page.wait_text(card("lobby"), "2 found")
+        assert page.js(painted("lobby", 240, 80)) and not page.shown(card("lobby", "[data-is=boxes]"))
         assert not page.js(f"{image}.checkVisibility()") and not page.js(f"{image}.hasAttribute('src')")
 
 

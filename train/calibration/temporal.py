@@ -2,6 +2,7 @@
 
 As `tables` for frames alone: coded, counted and coded again, since dead zones, costs and counts depend on each other.
 Here the reference depends on them, too, so every round codes the videos from their first frame.
+Nothing is moved (`common.codec.motion`): what is left of what moved is spread as what is left of what stayed.
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ RECIPES = {
     "deep_clean": "the same with more blocks, on from there; after clean",
     "denoise": "the noise upon the clean picture; after deep_clean",
     "temporal": "the tables of frames that are coded after others, counted on videos",
+    "latent_temporal": "the same of learned base layers; after the bundle scalable2",
     "fusion": "what a base layer adds to the frames of a video",
     "plain": "the picture layer without a base, for comparison; after every_rate",
     "independent": "disentangled without p(y2 | y1), for comparison; after features and every_rate",

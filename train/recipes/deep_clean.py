@@ -13,7 +13,7 @@ from train.nets.scalable import PictureLayer
 from train.warm import checkpoint, warm
 
 SEED = 10
-STEPS = 10_000
+STEPS = 12_500
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.8}
 
 
