@@ -184,7 +184,8 @@ class Stream:
             self._end(frame, "failed", "missing reference", str(e)[:500])
             return
         self._meter.anew()
-        self._turns.coded(replace(frame, payload=payload))
+        frame = replace(frame, payload=payload)  # alone it has more bytes than it had
+        self._turns.coded(self._reduced(frame) if len(payload) > self._state.max_payload else frame)
         self._news.set()
 
     def _packet(self, frame: Pending, anew: bool) -> pb.Packet:

@@ -130,12 +130,15 @@ class References:
     def tried(self, camera: str, helped: bool) -> None:
         """A frame for which there was another to be coded after had fewer bytes so, or alone."""
         if (mine := self._cameras.get(camera)) is not None:
-            mine.vain = 0 if helped else mine.vain + 1
+            mine.vain = 0 if helped else min(mine.vain + 1, IN_VAIN + LONGEST_PAUSE)
             mine.pause = 0 if mine.vain < IN_VAIN else min(LONGEST_PAUSE, 1 << (mine.vain - IN_VAIN))
 
     def _may_wait(self, mine: _Camera, size: int) -> bool:
         """Whether one more of this camera may wait, of so many bytes; cameras that are idle give way."""
         if len(mine.waiting) >= WAITING:
+            return False
+        if size > self._max_bytes:  # nobody's room would do
+            self.on_dropped("no room")
             return False
         while self.bytes + size > self._max_bytes:
             oldest = next(iter(self._cameras.values()))

@@ -1,33 +1,42 @@
 """Deleting results that are too old, with all that belongs to them.
 
-They go in the order of their numbers, which is the order of each epoch's packets. So one number for each epoch, the
-highest seq deleted, says of every packet that is sent again whether it had its result once.
+They go in the order of their numbers, which is the order of each camera's packets in an epoch; those of other cameras
+may have come before. So one number for each camera, the highest seq deleted, says of every packet that is sent again
+whether it had its result once.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, select
 
+from cloud.frame import Frame
 from cloud.store import layers as layer_rows
 from cloud.store import tracks as track_rows
 from cloud.store.record import Record
 from cloud.store.tables import aged, found, layers, pictures, results
 
-Epoch = tuple[str, str]
-"""(edge, epoch)"""
+Of = tuple[str, str, str]
+"""(edge, epoch, camera); an empty camera stands for all."""
 
 
-def far(connection: Connection) -> dict[Epoch, int]:
-    """How far each epoch's results have been deleted."""
-    rows = connection.execute(select(aged.c.edge, aged.c.epoch, aged.c.seq))
-    return {(edge, epoch): seq for edge, epoch, seq in rows}
+def far(connection: Connection) -> dict[Of, int]:
+    """How far each camera's results have been deleted."""
+    rows = connection.execute(select(aged.c.edge, aged.c.epoch, aged.c.camera, aged.c.seq))
+    return {(edge, epoch, camera): seq for edge, epoch, camera, seq in rows}
+
+
+def reached(aged: Mapping[Of, int], frame: Frame) -> bool:
+    """Whether the frame's result, had it one, has been deleted."""
+    edge, epoch, seq = frame.key
+    return seq <= max(aged.get((edge, epoch, camera), -1) for camera in (frame.camera, ""))
 
 
 def upsert(insert: Any) -> Any:
     """The statement that notes how far."""
     new = insert.excluded
     higher = case((new.seq > aged.c.seq, new.seq), else_=aged.c.seq)
-    return insert.on_conflict_do_update(index_elements=["edge", "epoch"], set_={"seq": higher})
+    return insert.on_conflict_do_update(index_elements=["edge", "epoch", "camera"], set_={"seq": higher})
 
 
 def remove(writer: Connection, note: Any, before_us: int, below: int, limit: int) -> tuple[list[Record], int]:
@@ -52,13 +61,15 @@ def remove(writer: Connection, note: Any, before_us: int, below: int, limit: int
         writer.execute(delete(pixels).where(pixels.c.frame.in_(frames)))
     track_rows.remove(writer, last)
     writer.execute(delete(results).where(results.c.number <= last))
-    writer.execute(note, [{"edge": e, "epoch": p, "seq": s} for (e, p), s in sorted(highest(rows).items())])
+    tops = sorted(highest(rows).items())
+    writer.execute(note, [{"edge": e, "epoch": p, "camera": c, "seq": s} for (e, p, c), s in tops])
     return rows, freed
 
 
-def highest(rows: list[Record]) -> dict[Epoch, int]:
-    """The highest seq of each epoch."""
-    tops: dict[Epoch, int] = {}
+def highest(rows: list[Record]) -> dict[Of, int]:
+    """The highest seq of each camera in an epoch."""
+    tops: dict[Of, int] = {}
     for row in rows:
-        tops[row.edge, row.epoch] = max(row.seq, tops.get((row.edge, row.epoch), -1))
+        of = row.edge, row.epoch, row.camera
+        tops[of] = max(row.seq, tops.get(of, -1))
     return tops

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from cloud.frame import Result
-from cloud.store.aging import Epoch
+from cloud.store.aging import Of, reached
 from cloud.store.tables import results
 
 _STORED = select(results.c.seq).where(
@@ -17,12 +17,12 @@ _AT_ONCE = 1000
 """Each is a parameter of the statement, of which databases take some 32,000."""
 
 
-def fresh(writer: Connection, batch: Sequence[Result], aged: Mapping[Epoch, int]) -> list[int]:
+def fresh(writer: Connection, batch: Sequence[Result], aged: Mapping[Of, int]) -> list[int]:
     """The places in the batch of those that are not stored, were not deleted for their age, and come first here."""
-    wanted: dict[Epoch, dict[int, int]] = {}
+    wanted: dict[tuple[str, str], dict[int, int]] = {}
     for i, result in enumerate(batch):
         edge, epoch, seq = result.frame.key
-        if seq > aged.get((edge, epoch), -1):
+        if not reached(aged, result.frame):
             wanted.setdefault((edge, epoch), {}).setdefault(seq, i)
     found = []
     for (edge, epoch), places in wanted.items():

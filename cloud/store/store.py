@@ -80,7 +80,7 @@ class Store:
         self._put_rule = rule_rows.upsert(dialect.insert(rules))
         self._note_aged = aging.upsert(dialect.insert(aged))
         self._trackers = Trackers(dialect.insert, many, sure)
-        self._aged: dict[aging.Epoch, int] = {}
+        self._aged: dict[aging.Of, int] = {}
         self._unsure = False
         """Whether `last_number`, `_aged`, `_trackers` and `_layer_bytes` may be other than what is committed."""
         self.last_number = 0
@@ -170,8 +170,8 @@ class Store:
             old = partial(aging.remove, note=self._note_aged, before_us=before_us, below=self.last_number, limit=limit)
             rows, freed = await writer.run(old)
             self._layer_bytes -= freed
-            for epoch, seq in aging.highest(rows).items():
-                self._aged[epoch] = max(seq, self._aged.get(epoch, -1))
+            for of, seq in aging.highest(rows).items():
+                self._aged[of] = max(seq, self._aged.get(of, -1))
         return len(rows)
 
     async def keep(self, frame: str, came: Pixels, upon: Collection[int] = ()) -> bool:
@@ -315,7 +315,7 @@ class Store:
         c = results.c
         row = await self._one(select(func.max(c.seq)).where(c.edge == edge, c.epoch == epoch))
         stored = -1 if row is None or row[0] is None else int(row[0])
-        return max(stored, self._aged.get((edge, epoch), -1))
+        return max([stored, *(seq for of, seq in self._aged.items() if of[:2] == (edge, epoch))])
 
     async def cameras(self) -> list[Camera]:
         """All cameras by name, each with its newest result."""

@@ -72,13 +72,14 @@ cameras = Table(
     Column("last_number", Big, nullable=False),
 )
 
-# The highest seq of each epoch whose result was deleted for its age: a packet up to there was stored once already,
-# and must not be stored again when it is resent.
+# The highest seq of each camera in an epoch whose result was deleted for its age: its packets up to there were stored
+# once already, and must not be stored again when they are resent. Without a camera's name: of all cameras.
 aged = Table(
     "aged",
     metadata,
     Column("edge", String(64), primary_key=True),
     Column("epoch", String(36), primary_key=True),
+    Column("camera", String(64), primary_key=True),
     Column("seq", Big, nullable=False),
 )
 

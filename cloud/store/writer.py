@@ -30,7 +30,7 @@ class _Session(Protocol):
 
 class Writer:
     """`open` it, `run` transactions, `close` it. They run one after the other, in the order in which they were asked
-    for; whoever stops waiting for one does not stop it.
+    for; whoever stops waiting for one that runs does not stop it.
     """
 
     def __init__(self, database: str) -> None:

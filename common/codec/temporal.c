@@ -237,11 +237,12 @@ static size_t list_sizes(walk *w, size_t blocks)
 static int take_motion(decoder *from, walk *w, int32_t *differences, uint8_t *row, size_t blocks)
 {
     unsigned any = 0;
-    *row = rans_take_raw(&from->d, 1) ? (uint8_t)rans_take_raw(&from->d, ROW) : STILL;
+    *row = STILL;
     memset(differences, 0, 2 * blocks * sizeof *differences);
-    if (*row == STILL)
+    if (!rans_take_raw(&from->d, 1))
         return 1;
-    if (*row >= TABLES)
+    *row = (uint8_t)rans_take_raw(&from->d, ROW);
+    if (*row >= TABLES) /* STILL, too: that is said by the bit before */
         return 0;
     for (size_t block = 0; block < blocks; block++)
         w->index[block] = *row;

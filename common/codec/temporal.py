@@ -69,6 +69,8 @@ STILL = 255
 """Instead of a row: no block of a tensor moves."""
 ROW_BITS = 8
 NAME_BYTES = 6
+FORMAT = 2
+"""Raised by whatever changes what bytes, or levels, of frames after others mean: then no older name is known."""
 AFTER = 0x8000
 """Beside the quality at the head of a payload: the frame is coded after another, whose name comes next."""
 KEPT = 0x4000
@@ -85,7 +87,7 @@ class State:
     levels: Levels
     """[size] of all tensors' planes, one after the other; of a latent, those of `latent_temporal`."""
     name: bytes = field(default=b"")
-    """NAME_BYTES that follow from all the rest, and from the tables here."""
+    """NAME_BYTES that follow from all the rest, and from the tables and the format here."""
 
     @classmethod
     def of(cls, quality: int, window: Window | None, levels: Levels) -> "State":
@@ -120,9 +122,9 @@ def named(quality: int, window: Window | None, levels: Levels) -> bytes:
 
 @cache
 def tables_name() -> bytes:
-    """Four bytes that tell these tables, and those of latents, from others: what these code, others cannot read."""
+    """Four bytes that tell FORMAT, these tables and those of latents from others, which cannot read what these code."""
     both = TABLES.read_bytes() + latent_temporal.TABLES.read_bytes()
-    return blake2b(both, digest_size=4).digest()
+    return blake2b(bytes([FORMAT]) + both, digest_size=4).digest()
 
 
 def found(name: bytes, held: Callable[[bytes], State | None]) -> State:

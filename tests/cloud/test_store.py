@@ -190,6 +190,40 @@ async def test_old_results_go_and_do_not_come_back(store: Store, bundle: Bundle,
     assert sum(c.frames for c in await store.cameras()) == 12
 
 
+async def test_a_camera_may_come_long_after_results_of_others_have_gone(
+    store: Store, bundle: Bundle, database: str
+) -> None:
+    """Its frames have had none yet: they were to be coded anew, and then the edge was away."""
+    others = [result(bundle, seq, camera="yard") for seq in (6, 7)]
+    await store.insert(others)
+    assert await store.delete_older(time.time_ns() // 1000 + 1) == 1
+    late = [result(bundle, seq) for seq in (4, 5)]
+    done = await store.insert([late[0], *others])
+    assert [r.seq for r in done.new] == [4] and done.duplicates == others
+    again = Store(database, 1 << 20)
+    await again.open()
+    done = await again.insert([*late, *others])
+    assert [r.seq for r in done.new] == [5] and done.duplicates == [late[0], *others]
+    await again.close()
+
+
+async def test_what_was_deleted_before_cameras_were_told_apart_does_not_come_back(
+    database: str, bundle: Bundle
+) -> None:
+    engine = connect(database)
+    async with engine.connect() as connection:
+        await connection.run_sync(lambda c: migrate.upgrade(c, "0005"))
+        await connection.execute(text(f"INSERT INTO aged VALUES ('e', '{EPOCH}', 7)"))
+        await connection.commit()
+    await engine.dispose()
+    store = Store(database, 1 << 20)
+    await store.open()
+    assert await store.stored_up_to("e", EPOCH) == 7
+    done = await store.insert([result(bundle, seq) for seq in (7, 8)])
+    assert [r.seq for r in done.new] == [8] and len(done.duplicates) == 1
+    await store.close()
+
+
 async def test_pictures_are_bounded(store: Store) -> None:
     content = bytes(400_000)
     for i in range(4):

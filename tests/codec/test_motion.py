@@ -1,6 +1,10 @@
 """Motion: integers that are the floats' neighbours, the same by any order of adding; vectors, found and said."""
 
+import math
 import re
+from contextlib import nullcontext
+from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.codec import Kind, Layer, Transform, Window, _kernel, motion, temporal
+from common.codec import Kind, Layer, Transform, Window, _kernel, coefficients, motion, rans, temporal
 from common.codec.blocks import Grid, from_spectrum, spectrum
 from common.codec.coefficients import step_of
 from common.codec.motion import FARTHEST, MOST_LEVEL, Motion, differences, vectors_of
@@ -180,6 +184,67 @@ def test_vectors_that_are_not_legal_are_refused(rows: int, difference: int, mess
     data, before = payload(rows, difference)
     with pytest.raises(BitstreamError, match=message):
         CODEC.decode_after([Layer(Kind.BASE, data)], None, {before.name: before}.get)
+
+
+@pytest.mark.parametrize("row", [249, 250, temporal.STILL])
+def test_no_row_beyond_the_tables_codes_vectors(row: int) -> None:
+    """Not even the one by which both sides mean that nothing moves: that is said by a bit."""
+    model, planes, blocks = temporal.changes(), CODEC.plan(QUALITY, None).changes, grid().blocks
+    legal = row < temporal.CLASSES * coefficients.BINS
+    encoder = rans.Encoder(model.tables, lanes=1)
+    encoder.raw([1], 1)
+    encoder.raw([row], temporal.ROW_BITS)
+    for _ in range(2):
+        encoder.put(np.ones(blocks, np.uint8), np.full(blocks, row if legal else 0, np.int32))
+        coefficients.put_signs(encoder, np.ones(blocks, bool))
+    data = encoder.finish()
+    with nullcontext() if legal else pytest.raises(BitstreamError, match="vectors: expected"):
+        assert model.moves(data, planes).rows.tolist() == [row]
+    with nullcontext() if legal else pytest.raises(BitstreamError, match="row of vectors: expected below 250"):
+        assert temporal.take_motion(rans.Decoder(data, model.tables, lanes=1), blocks).any()
+
+
+def test_bases_in_integers_are_those_of_the_documentation() -> None:
+    """By fractions: of its numbers, binary16, many are in the middle between two integers."""
+
+    def fixed(x: Any) -> int:
+        return round(Fraction(float(x)) * 2**14)
+
+    def r(x: int, k: int) -> int:
+        return max(-(2**17), min(2**17, (x + (1 << k >> 1)) >> k))
+
+    def w(u: int, i: int) -> int:
+        return round(2**14 * ((1 if u == 0 else 2) / 4) ** 0.5 * math.cos(math.pi * (2 * i + 1) * u / 8))
+
+    direct_of: dict[int, list[int]] = {}
+    ranks, m = range(len(BASIS.order)), BASIS.turned.size
+
+    def direct(p: int) -> list[int]:
+        u, v = divmod(int(BASIS.frequency[p]), 4)
+        of = [r(fixed(x) * w(u, i) * w(v, j), 28) for x in BASIS.forward[p] for i in range(4) for j in range(4)]
+        return direct_of.setdefault(p, of)
+
+    def forward(p: int) -> list[int]:
+        if p >= m:
+            return direct(p)
+        return [r(sum(fixed(BASIS.turn[p, k]) * direct(k)[i] for k in range(m)), 14) for i in range(96)]
+
+    def inverse(plane: int, c: int, i: int, j: int) -> int:
+        def unit(p: int) -> int:
+            return fixed(BASIS.unturn[p, plane]) if p < m and plane < m else 2**14 * (p == plane)
+
+        total = 0
+        for u, v in product(range(4), range(4)):
+            here = [p for p in ranks if BASIS.frequency[p] == 4 * u + v]
+            total += w(u, i) * w(v, j) * r(sum(fixed(BASIS.inverse[p, c]) * unit(p) for p in here), 14)
+        return r(total, 28)
+
+    middle = np.modf(np.abs(BASIS.unturn.astype(np.float64)) * 2**14)[0] == 0.5
+    assert middle.any()
+    for row, rank in list(enumerate(BASIS.order.tolist()))[::13]:
+        assert MOTION.forward[row].tolist() == forward(rank)
+        places = list(product(range(6), range(4), range(4)))[::5]
+        assert MOTION.inverse[::5, row].tolist() == [inverse(rank, *place) for place in places]
 
 
 def test_tensors_that_are_too_large_do_not_move() -> None:

@@ -1,6 +1,8 @@
 """Frames coded after others: the kernel equal to the reference, integers that never drift, hostile bytes, names."""
 
 import re
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.codec import Kind, Layer, State, TemporalCodec, Transform, _kernel, coefficients, temporal
+from common.codec import (
+    Kind,
+    Layer,
+    State,
+    TemporalCodec,
+    Transform,
+    _kernel,
+    coefficients,
+    latent_temporal,
+    temporal,
+)
 from common.codec.coefficients import Planes
 from common.codec.motion import vectors_of
 from common.codec.temporal import CLASSES, LIMIT, POINT, STILL, Moved, Told
@@ -221,6 +233,16 @@ def test_a_frame_that_is_not_kept_leaves_nothing_and_its_bytes_are_the_plain_one
     coded = CODEC.encode_after(frame, 300, None, None, keep=False)
     assert coded.layers == CODEC.encode(frame, 300)
     assert CODEC.decode_after(coded.layers, None, {}.get)[1] is None
+
+
+def test_another_format_has_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    state, of_tables = CODEC.encode_after(frames(1)[0], 300, None, None).state, temporal.tables_name()
+    both = temporal.TABLES.read_bytes() + latent_temporal.TABLES.read_bytes()
+    assert of_tables == blake2b(b"\2" + both, digest_size=4).digest(), "as docs/bitstream.md says"
+    monkeypatch.setattr(temporal, "FORMAT", temporal.FORMAT + 1)
+    monkeypatch.setattr(temporal, "tables_name", cache(temporal.tables_name.__wrapped__))
+    assert temporal.tables_name() != of_tables and len(temporal.tables_name()) == 4
+    assert State.of(300, None, state.levels).name != state.name
 
 
 def test_a_missing_or_damaged_reference_is_said() -> None:

@@ -141,6 +141,7 @@ def test_tracks_have_numbers_trails_and_a_list(looks: Looks, page: Page) -> None
 
 def test_what_is_followed_stays_shown_when_it_is_faint(looks: Looks, page: Page) -> None:
     page.open(looks.cloud.url)
+    page.wait_text("#link", "live")
     with looks.cloud.edge() as edge:
         edge.send("steady", *[CAT] * 4, FAINT)
         page.wait_text(card("steady", "[data-is=list]"), "0.20")
