@@ -484,6 +484,26 @@ static PyObject *py_temporal_encode(PyObject *self, PyObject *args)
     return result;
 }
 
+/* Open a stream and take the vectors that it begins with: 1, 0 for a damaged one, -1 without memory. */
+static int read_motion(request *r, const Py_buffer *data, const Py_buffer *rows, decoder *from)
+{
+    from->rows = (const uint16_t *)rows->buf + 1;
+    return opened(&from->d, data->buf, (size_t)data->len)
+               ? all_motion(&r->j, NULL, NULL, from, (motion){r->differences.buf, r->motion_rows.buf})
+               : 0;
+}
+
+/* Let go of all buffers; whether the stream is sound, or NULL with an error set. */
+static PyObject *verdict(request *r, Py_buffer *data, Py_buffer *rows, int ok)
+{
+    let_go(r);
+    PyBuffer_Release(data);
+    PyBuffer_Release(rows);
+    if (ok == -1)
+        PyErr_NoMemory();
+    return ok < 0 ? NULL : PyBool_FromLong(ok);
+}
+
 static PyObject *py_temporal_decode(PyObject *self, PyObject *args)
 {
     request r = {0};
@@ -498,20 +518,12 @@ static PyObject *py_temporal_decode(PyObject *self, PyObject *args)
     if (ok > 0) {
         decoder from;
         Py_BEGIN_ALLOW_THREADS
-        from.rows = (const uint16_t *)rows.buf + 1;
-        ok = opened(&from.d, data.buf, (size_t)data.len)
-                 ? all_motion(&r.j, NULL, NULL, &from, (motion){r.differences.buf, r.motion_rows.buf})
-                 : 0;
+        ok = read_motion(&r, &data, &rows, &from);
         ok = ok > 0 ? all_tensors(&r, NULL, NULL, &from) : ok;
         ok = ok > 0 ? rans_end(&from.d) : ok;
         Py_END_ALLOW_THREADS
     }
-    let_go(&r);
-    PyBuffer_Release(&data);
-    PyBuffer_Release(&rows);
-    if (ok == -1)
-        PyErr_NoMemory();
-    return ok < 0 ? NULL : PyBool_FromLong(ok);
+    return verdict(&r, &data, &rows, ok);
 }
 
 /* The vectors alone: what the reference is, depends on them. */
@@ -527,18 +539,10 @@ static PyObject *py_temporal_motion(PyObject *self, PyObject *args)
     if (check_blocks(&r.j) && check_motion(&r) && check_length("rows", &rows, 2 * (1 + TABLES * SYMBOLS))) {
         decoder from;
         Py_BEGIN_ALLOW_THREADS
-        from.rows = (const uint16_t *)rows.buf + 1;
-        ok = opened(&from.d, data.buf, (size_t)data.len)
-                 ? all_motion(&r.j, NULL, NULL, &from, (motion){r.differences.buf, r.motion_rows.buf})
-                 : 0;
+        ok = read_motion(&r, &data, &rows, &from);
         Py_END_ALLOW_THREADS
     }
-    let_go(&r);
-    PyBuffer_Release(&data);
-    PyBuffer_Release(&rows);
-    if (ok == -1)
-        PyErr_NoMemory();
-    return ok < 0 ? NULL : PyBool_FromLong(ok);
+    return verdict(&r, &data, &rows, ok);
 }
 
 PyMethodDef temporal_methods[] = {
