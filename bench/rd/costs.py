@@ -10,6 +10,7 @@ from bench.macs import Sizes, multiply_adds
 from common.bundle import Bundle, PictureLayer
 from common.codec.integers import IntegerNet
 from common.codec.latent import LatentCoder
+from common.codec.passes import count
 from common.layers import LOW, MASK, NOISY
 from common.scalable.latent_features import LatentFeatures, grid_of, open_coder, read_arrays
 from common.scalable.pictures import PREVIEW
@@ -123,7 +124,9 @@ def hyper_decoder(coder: LatentCoder, grid: tuple[int, int], base: tuple[int, in
     """From z to means and scales of a latent of this grid; what it is told of the base layer's included."""
     coarse = grid[0] >> coder.halvings, grid[1] >> coder.halvings
     told = integers(coder.context_net, *base) if coder.context_net else 0
-    return integers(coder.decoder, *coarse) + integers(coder.head, *grid) + told
+    heads = sum(integers(each.head, 1, count(each.places((1, *grid)))) for each in coder.passes)
+    states = sum(integers(each.context, *grid) for each in coder.passes if each.context)
+    return integers(coder.decoder, *coarse) + heads + states + told
 
 
 def integers(net: IntegerNet, rows: int, columns: int) -> int:

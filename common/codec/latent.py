@@ -1,6 +1,6 @@
 """A latent and its hyperprior to bytes and back, in integers: codec 5's layers.
 
-    y [C, H, W] -> mean and scale of each element, from z -> quantised -> values (rANS)
+    y [C, H, W] -> mean and scale of each element, from z -> quantised -> values (rANS), pass after pass
     z [Z, H / 2^k, W / 2^k] ------------- quantised ------------------> values (rANS), first
 
      0         2
@@ -9,37 +9,28 @@
     +---------+-----------------------------------------
 
 A network of integers, the hyper-decoder, makes means and scales of y from z, so both sides code under the same rows. A
-value of y that came back is an integer in 1/256: float32 holds it exactly, on any machine. The step is any of 64 an
-octave. `KERNEL` and `REFERENCE` do the same. docs/bitstream.md, "Codec 5", is the normative text.
+latent may be coded in passes (`passes`), of which the later ones know the earlier, too. A value of y that came back is
+an integer in 1/256: float32 holds it exactly, on any machine. The step is any of 64 an octave. docs/bitstream.md,
+"Codec 5", is the normative text.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.codec import elements, values
+from common.codec import passes, values
+from common.codec.arithmetic import KERNEL, Arithmetic
 from common.codec.container import check
 from common.codec.elements import NARROW, SCALES, Cells, Features, Fixed, Parameters
-from common.codec.integers import IntegerNet
+from common.codec.integers import IntegerNet, even
 from common.codec.latent_model import Arrays, Model, Point, step_fixed
-from common.codec.rounding import Thresholds
-from common.codec.values import (
-    Decoder,
-    EachDecoder,
-    EachReference,
-    Index,
-    Joined,
-    Lengths,
-    ReferenceDecoder,
-    Rows,
-    Segment,
-    Values,
-)
+from common.codec.passes import Pass, Shape, Stage, Told, Walk
+from common.codec.values import Index, Joined, Segment, Values
 
-__all__ = ["KERNEL", "REFERENCE", "Cells", "Decoded", "Fixed", "LatentCoder", "Model"]
+__all__ = ["Cells", "Decoded", "Fixed", "LatentCoder", "Model"]
 
 HEADER = Struct(">H")
 CHUNK = 1 << 20
@@ -61,94 +52,17 @@ class Decoded(NamedTuple):
     quality: int
 
 
-class Takes(Protocol):
-    """A decoder of values."""
-
-    def take(self, index: Index) -> Values:
-        """The next values."""
-        ...
-
-    def end(self) -> None:
-        """Raise BitstreamError unless it was all."""
-        ...
-
-
-def run_reference(net: IntegerNet, x: NDArray[Any]) -> NDArray[Any]:
-    """`IntegerNet.run` by the network's reference."""
-    found = net.forward_reference(x[..., : net.inputs].transpose(2, 0, 1))
-    if not net.layers[-1].relu:
-        return found
-    cells = np.zeros((*found.shape[1:], found.shape[0] + found.shape[0] % 2), np.int16)
-    cells[..., : found.shape[0]] = found.transpose(1, 2, 0)
-    return cells
-
-
-class TakesEach(Protocol):
-    """A decoder of values of many streams at once, as `values.EachDecoder`."""
-
-    def take(self, index: Index, lengths: Lengths) -> Values:
-        """The next values of each."""
-        ...
-
-    def sound(self) -> NDArray[np.bool_]:
-        """Which of them it was all of."""
-        ...
-
-
-def run_each_reference(net: IntegerNet, x: NDArray[Any]) -> NDArray[Any]:
-    """`IntegerNet.run_each` by the network's reference, one after the other."""
-    return np.stack([run_reference(net, one) for one in x])
-
-
-class Arithmetic(NamedTuple):
-    """How the parts of a coder are worked out: `KERNEL`, or `REFERENCE`, which is the same and slow."""
-
-    run: Callable[[IntegerNet, NDArray[Any]], NDArray[Any]]
-    run_each: Callable[[IntegerNet, NDArray[Any]], NDArray[Any]]
-    parameters: Callable[[Values, NDArray[np.int8], int, int, Parameters], None]
-    quantise: Callable[[Features, Cells, Parameters, Thresholds, int], Values]
-    dequantise: Callable[[Values, Index, NDArray[np.int16], int, Fixed], None]
-    encode: Callable[[Rows, Iterable[Segment]], bytes]
-    decoder: Callable[[bytes, Rows], Takes]
-    encode_each: Callable[[Rows, Values, Index, Lengths], list[bytes]]
-    each_decoder: Callable[[Sequence[bytes], Rows], TakesEach]
-
-
-KERNEL = Arithmetic(
-    IntegerNet.run,
-    IntegerNet.run_each,
-    elements.parameters,
-    elements.quantise,
-    elements.dequantise,
-    Rows.encode,
-    Decoder,
-    Rows.encode_each,
-    EachDecoder,
-)
-REFERENCE = Arithmetic(
-    run_reference,
-    run_each_reference,
-    elements.parameters_reference,
-    elements.quantise_reference,
-    elements.dequantise_reference,
-    values.encode_reference,
-    ReferenceDecoder,
-    values.encode_each_reference,
-    EachReference,
-)
-
-
 class LatentCoder:
     """Codes y float32 [C, H, W] by way of z float32 [Z, H >> k, W >> k], which `halvings` k relates.
 
-    With context (int32 [K, H, W], small integers that both sides have) the hyper-decoder's last layer sees it, too.
+    With context (int32 [K, H, W], small integers that both sides have) the heads of the passes see it, too.
     """
 
     def __init__(
         self,
         model: Model,
         decoder: IntegerNet,
-        head: IntegerNet,
+        order: Sequence[Pass],
         context_net: IntegerNet | None = None,
         *,
         unit: int,
@@ -156,10 +70,10 @@ class LatentCoder:
         default_quality: int,
         arithmetic: Arithmetic = KERNEL,
     ) -> None:
-        self.model, self.decoder, self.head, self.context_net = model, decoder, head, context_net
+        self.model, self.decoder, self.passes, self.context_net = model, decoder, tuple(order), context_net
         self.channels, self.hyper, self.halvings = len(model.exponent), len(model.centre), decoder.doublings
-        self.context = head.inputs - decoder.outputs
-        """Channels of it that the head takes; 0 for none."""
+        self.context = order[0].beside(decoder.outputs)
+        """Channels of it that heads take; 0 for none."""
         self.unit, self.qualities, self.default_quality = unit, qualities, default_quality
         self.arithmetic = arithmetic
         self._check_nets()
@@ -173,11 +87,6 @@ class LatentCoder:
     def _check_nets(self) -> None:
         if self.decoder.inputs != self.hyper or not self.decoder.layers[-1].relu:
             raise ValueError(f"decoder: expected {self.hyper} inputs and a relu at last, got {self.decoder.inputs}")
-        last = self.head.layers[-1]
-        if len(self.head.layers) != 1 or last.relu or last.weight.shape[2] != 1 or self.context < 0:
-            raise ValueError(f"head: expected one 1x1 layer of {self.decoder.outputs} inputs or more, without a relu")
-        if self.head.outputs != 2 * self.channels:
-            raise ValueError(f"head: expected {2 * self.channels} outputs, got {self.head.outputs}")
         if self.context_net and self.context_net.outputs != self.context:
             raise ValueError(f"context: expected {self.context} outputs, got {self.context_net.outputs}")
 
@@ -186,21 +95,22 @@ class LatentCoder:
         """From the bundle. Raises KeyError, TypeError or ValueError.
 
         `unit`, the quality of a step of 1; `qualities` = [lowest, highest]; `default_quality`. Of `arrays`, each
-        "PREFIX.NAME": what `Model` needs and the networks "decoder", "head" and, where the head is to see more,
-        "context".
+        "PREFIX.NAME": what `Model` and `passes` need and the networks "decoder" and, where heads are to see more of
+        the layer below, "context".
         """
         try:
             model = Model.from_arrays(arrays, prefix)
         except ValueError as error:
             raise ValueError(f"{prefix}.{error}") from error
-        decoder, head = (IntegerNet.from_arrays(arrays, f"{prefix}.{name}") for name in ("decoder", "head"))
+        decoder = IntegerNet.from_arrays(arrays, f"{prefix}.decoder")
+        order = passes.from_arrays(arrays, prefix, len(model.exponent), decoder.outputs)
         context = f"{prefix}.context"
         context_net = IntegerNet.from_arrays(arrays, context) if f"{context}.kinds" in arrays else None
         lowest, highest = (int(quality) for quality in params["qualities"])
         return cls(
             model,
             decoder,
-            head,
+            order,
             context_net,
             unit=int(params["unit"]),
             qualities=range(lowest, highest + 1),
@@ -237,18 +147,21 @@ class LatentCoder:
             raise ValueError(f"y and z: expected {self.channels} and {self.hyper} channels, got {y.shape}, {z.shape}")
         point, z_cells = self.point(quality), cells.halved(self.halvings)
         first = Segment(self.quantise_hyper(z_cells.within(z), point).ravel(), self._hyper_index(z_cells, point))
-        told = self._told(first.values, coarse, cells, point, context)
-        segments = Joined([first.values.size, self.channels * len(told)])
-        (z_place, y_place) = segments
+        walk = self._walk(first.values, (height, width), cells, point, context)
+        segments = Joined([first.values.size, *walk.lengths])
+        (z_place, *places) = segments
         z_place.values[:], z_place.index[:] = first.values, first.index
-        q, index = (array.reshape(self.channels, -1) for array in (y_place.values, y_place.index))
-        for band, where in self._bands(cells):
-            known = self._known(told[where], point)
-            q[:, where] = steps = self.quantise(y, band, known, point)
-            index[:, where] = known.index
-            if fixed is not None:
-                self.dequantise(steps.ravel(), known, point, slice(None))
-                fixed[:, where] = known.mean
+        for stage, place in zip(walk, places, strict=True):
+            q, index = (array.reshape(stage.of.channels, -1) for array in (place.values, place.index))
+            for part, band, where in self._bands(stage, y, cells):
+                known = self.parameters(stage, point, where)
+                q[:, where] = steps = self.quantise(part, band, known, point)
+                index[:, where] = known.index
+                if fixed is not None or stage.wanted:
+                    self.dequantise(steps.ravel(), known, point, slice(None))
+                    stage.put(where, known.mean)
+                if fixed is not None:
+                    fixed[stage.of.part, stage.among_all(where)] = known.mean
         return HEADER.pack(quality) + self.arithmetic.encode(self.model.rows, segments)
 
     def decode(self, payload: bytes, height: int, width: int, cells: Cells, context: Values | None = None) -> Decoded:
@@ -258,15 +171,20 @@ class LatentCoder:
         (quality,) = HEADER.unpack_from(payload)
         check(quality in self.qualities, "quality", f"{self.qualities[0]}..{self.qualities[-1]}", quality)
         point, z_cells = self.point(quality), cells.halved(self.halvings)
-        coarse = (self.hyper, height >> self.halvings, width >> self.halvings)
         decoder = self.arithmetic.decoder(payload[HEADER.size :], self.model.rows)
         z = decoder.take(self._hyper_index(z_cells, point))
-        known = self._known(self._told(z, coarse, cells, point, context), point)
-        for at in range(0, known.index.size, CHUNK):
-            part = slice(at, at + CHUNK)
-            self.dequantise(decoder.take(known.index.reshape(-1)[part]), known, point, part)
+        rows, columns = cells.shape
+        fixed = np.empty((self.channels, rows * columns), np.int32)
+        for stage in self._walk(z, (height, width), cells, point, context):
+            known = self.parameters(stage, point, to=fixed[stage.of.part] if stage.whole else None)
+            for at in range(0, known.index.size, CHUNK):
+                part = slice(at, at + CHUNK)
+                self.dequantise(decoder.take(known.index.reshape(-1)[part]), known, point, part)
+            stage.put(slice(0, stage.count), known.mean)
+            if not stage.whole:
+                fixed[stage.of.part, stage.places] = known.mean
         decoder.end()
-        return Decoded(placed(known.mean, cells, height, width), quality)
+        return Decoded(placed(fixed, cells, height, width), quality)
 
     def _check_grid(self, height: int, width: int, cells: Cells, context: Values | None) -> None:
         less = (1 << self.halvings) - 1
@@ -290,48 +208,39 @@ class LatentCoder:
         rows, columns = cells.shape
         return np.repeat(self.hyper_rows(point), rows * columns)
 
-    def _told(
-        self, z: Values, coarse: tuple[int, int, int], cells: Cells, point: Point, context: Values | None
-    ) -> NDArray[np.int16]:
-        """What the head is given for the coded cells, from z as it was coded; where it was not, it is its centre."""
-        whole = np.zeros(coarse, np.int32)
+    def _walk(self, z: Values, grid: tuple[int, int], cells: Cells, point: Point, context: Values | None) -> Walk:
+        """Over the coded cells, from z as it was coded; where it was not, it is its centre."""
+        whole = np.zeros((self.hyper, *(size >> self.halvings for size in grid)), np.int32)
         part = cells.halved(self.halvings)
         part.within(whole)[:] = z.reshape(-1, *part.shape)
         hidden = self.arithmetic.run(self.decoder, self.decoder.enter(self.hyper_of(whole, point)))
         beside = None if context is None else cells.within(context).reshape(len(context), -1)
-        return joined(cells_of(hidden, cells), self.decoder.outputs, beside, self.head)
+        return self.walk(cells_of(hidden, cells), beside, (1, *cells.shape))
 
-    def _known(self, told: NDArray[np.int16], point: Point) -> Parameters:
-        """Of cells that the head is told this of, [cells, inputs, made even]; it is run on a part of them at a time."""
-        count = len(told)
-        known = Parameters(np.empty((self.channels, count), np.int32), np.empty((self.channels, count), np.uint16))
-        for at in range(0, count, self._at_once):
-            said = self.arithmetic.run(self.head, told[None, at : at + self._at_once])
-            self.arithmetic.parameters(said.reshape(2 * self.channels, -1), self.model.exponent, point.row, at, known)
-        return known
-
-    def _bands(self, cells: Cells) -> Iterator[tuple[Cells, slice]]:
-        """Some rows of the coded cells at a time, and which they are of all of those."""
+    def _bands(self, stage: Stage, y: Features, cells: Cells) -> Iterator[tuple[Features, Cells, slice]]:
+        """The elements of a pass, some rows of cells at a time: cells of a y, and which of the pass's they are."""
+        y = y[stage.of.part]
+        if not stage.whole:
+            y = cells.within(y).reshape(len(y), 1, -1)[..., stage.places]
+            cells = Cells(0, 0, 1, stage.count)
         rows, columns = cells.shape
-        each = max(1, self._at_once // columns)
+        each = max(1, at_once(stage.of) // columns)
         for at in range(0, rows, each):
             end = min(rows, at + each)
-            yield cells._replace(top=cells.top + at, bottom=cells.top + end), slice(at * columns, end * columns)
-
-    @property
-    def _at_once(self) -> int:
-        """Cells whose parameters are worked out at a time."""
-        return max(1, CHUNK // (2 * self.channels))
+            yield y, cells._replace(top=cells.top + at, bottom=cells.top + end), slice(at * columns, end * columns)
 
     # ---- of numbers that are known
 
     def known(self, z: Values, grid: tuple[int, int], cells: Cells, point: Point) -> Parameters:
-        """What the coded cells of a grid [H, W] are known by, from z [Z, its cells] in steps; without context."""
-        coarse = (self.hyper, grid[0] >> self.halvings, grid[1] >> self.halvings)
-        return self._known(self._told(z.ravel(), coarse, cells, point, None), point)
+        """What the coded cells of a grid [H, W] are known by, from z [Z, its cells] in steps.
+
+        Of a coder with a single pass, without context.
+        """
+        (stage,) = self._walk(z, grid, cells, point, None)
+        return self.parameters(stage, point)
 
     def written(self, quality: int, z: Values, q: Values, index: Index) -> bytes:
-        """The payload of z [Z, its cells] and y [C, cells] in steps, the latter under these rows."""
+        """The payload of z [Z, its cells] and y [C, cells] in steps, the latter under these rows, in a single pass."""
         of_z = np.repeat(self.hyper_rows(self.point(quality)), z.shape[1])
         segments = Joined.of([Segment(z.ravel(), of_z), Segment(q.ravel(), index.ravel())])
         return HEADER.pack(quality) + self.arithmetic.encode(self.model.rows, segments)
@@ -357,9 +266,25 @@ class LatentCoder:
         over, limit = (slice(None), *[None] * (q.ndim - 1)), self.decoder.input_limit
         return (q.astype(np.int64) * point.z_step + self.model.centre[over]).clip(-limit, limit).astype(np.int32)
 
-    def parameters(self, hidden: NDArray[np.int16], context: Values | None, point: Point) -> Parameters:
-        """Of what the hyper-decoder made for cells [cells, its outputs, made even], and their context [K, cells]."""
-        return self._known(joined(hidden, self.decoder.outputs, context, self.head), point)
+    def walk(self, hidden: Told, context: Values | None, shape: Shape) -> Walk:
+        """Over cells of which the hyper-decoder made this [cells, its outputs, made even]; with context [K, cells]."""
+        return Walk(
+            self.passes, self.model.exponent, self.arithmetic, joined(hidden, self.decoder.outputs, context), shape
+        )
+
+    def parameters(self, stage: Stage, point: Point, part: slice | None = None, to: Fixed | None = None) -> Parameters:
+        """Of some cells of a pass, begin to end, or of all; with means in `to` [its channels, cells] if that is given.
+
+        The head is run on a part of them at a time.
+        """
+        of, (begin, end, _) = stage.of, (part or slice(None)).indices(stage.count)
+        size, each = (of.channels, end - begin), at_once(of)
+        known = Parameters(np.empty(size, np.int32) if to is None else to, np.empty(size, np.uint16))
+        for at in range(begin, end, each):
+            told = stage.told(slice(at, min(end, at + each)))
+            said = self.arithmetic.run(of.head, told[None]).reshape(2 * of.channels, -1)
+            self.arithmetic.parameters(said, self.model.exponent[of.part], point.row, at - begin, known)
+        return known
 
     def quantise(self, y: Features, cells: Cells, known: Parameters, point: Point) -> Values:
         """Of y [C, H, W] the elements of these cells, in steps [C, cells]: the numbers that cost least."""
@@ -378,13 +303,20 @@ def cells_of(hidden: NDArray[np.int16], cells: Cells) -> NDArray[np.int16]:
     return part.reshape(-1, hidden.shape[2])
 
 
-def joined(hidden: NDArray[np.int16], channels: int, context: Values | None, head: IntegerNet) -> NDArray[np.int16]:
-    """What the head is given, [cells, inputs, made even]: what the decoder made, then the context."""
-    made = np.zeros((len(hidden), head.inputs + head.inputs % 2), np.int16)
+def joined(hidden: Told, channels: int, context: Values | None) -> tuple[Told, int]:
+    """What all heads are given, [cells, channels, made even], and its channels: what z says, then the context."""
+    if context is None:
+        return hidden, channels
+    count = channels + len(context)
+    made = np.zeros((len(hidden), even(count)), np.int16)
     made[:, :channels] = hidden[:, :channels]
-    if context is not None:
-        made[:, channels : head.inputs] = context.clip(-head.input_limit, head.input_limit).T
-    return made if head.input_limit >= NARROW else made.clip(-head.input_limit, head.input_limit)
+    made[:, channels:count] = context.clip(-NARROW, NARROW).T
+    return made, count
+
+
+def at_once(of: Pass) -> int:
+    """Cells whose parameters are worked out at a time."""
+    return max(1, CHUNK // (2 * of.channels))
 
 
 def placed(fixed: Fixed, cells: Cells, height: int, width: int) -> Fixed:

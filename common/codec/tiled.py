@@ -105,6 +105,8 @@ class TiledCoder:
 
     def __init__(self, coder: LatentCoder) -> None:
         self.coder, self.side = coder, 1 << coder.halvings
+        if len(coder.passes) > 1:
+            raise ValueError(f"passes: expected a single one of a latent in tiles, got {len(coder.passes)}")
 
     def grid(self, rows: int, columns: int) -> TileGrid:
         """Of so many cells that see the picture."""
@@ -184,7 +186,8 @@ class TiledCoder:
         entered[:, 0, 0, : coder.hyper] = coder.hyper_of(q_z, point).T
         hidden = coder.arithmetic.run_each(coder.decoder, entered)
         beside = None if context is None else context.reshape(len(context), -1)
-        return coder.parameters(hidden.reshape(-1, hidden.shape[3]), beside, point)
+        (stage,) = coder.walk(hidden.reshape(-1, hidden.shape[3]), beside, (len(hidden), self.side, self.side))
+        return coder.parameters(stage, point)
 
     def _hyper_index(self, count: int, point: Point) -> NDArray[np.uint16]:
         """Of count tiles' z, [n, Z]."""

@@ -70,6 +70,8 @@ class LatentFeatures:
             raise BundleError(f"grid: expected multiples of {1 << coder.halvings} cells, got {list(self.grid)}")
         if coder.context or coder.qualities[-1] >= KEPT:
             raise BundleError(f"base layer: expected no context and qualities below {KEPT}, got {coder.qualities}")
+        if len(coder.passes) > 1:
+            raise BundleError(f"base layer: expected a single pass, for frames after others, got {len(coder.passes)}")
 
     @classmethod
     def open(cls, bundle: Bundle, threads: int = 1, networks: Networks | None = None) -> Self:

@@ -72,7 +72,7 @@ def test_what_the_tiny_layers_cost(tmp_path):
     assert pixel["analysis"] == pytest.approx(analysis / 1e3, rel=1e-9)
     (full,) = (layer for layer in bundle.manifest.layers if layer.name == "full")
     coder = open_coder(bundle, full.model_dump(), full.prefix, read_arrays(bundle))
-    weights = [layer.weight.size for layer in (*coder.decoder.layers, *coder.head.layers)]
+    weights = [layer.weight.size for layer in (*coder.decoder.layers, *coder.passes[0].head.layers)]
     assert coder.context_net is not None and len(weights) == 4
     known = coder.context_net.layers[0].weight.size * 100
     # Cells are 30 x 40; z has 8 x 10 of its own, and the hyper-decoder makes 32 x 40 of them.

@@ -32,17 +32,19 @@ from common.codec.latent import HEADER as HEADER_OF_LATENT
 from common.codec.lightweight import HEADER as HEADER_BY_CLIP
 from common.codec.lightweight import TABLE_HEADER as HEADER_BY_TABLE
 from common.codec.lightweight_rans import calibrate
+from common.codec.passes import ALL, EVEN, ODD
 from common.codec.quantise import Table
 from common.codec.tiled import TiledCoder
 from common.codec.transform import HEADER as HEADER_OF_TRANSFORM
 from common.errors import BitstreamError
-from tests.codec.latent_samples import coder, latent
+from tests.codec.latent_samples import Order, coder, latent
 from tests.codec.transform_samples import bundle
 from tests.codec.transform_vectors import EXACT
 
 LIMITS = Limits(max_bytes=1 << 20)
 LEVELS = [2, 3, 4, 7, 16, 256]
 SHAPES = [(1,), (3, 5, 7), (16, 40, 40)]
+ORDER: Order = [(0, 3, EVEN), (0, 3, ODD), (3, 8, ALL), (8, 20, ALL)]
 MOST_GROWTH = 64 << 20  # bytes of resident memory, beyond what the corpus and the first rounds needed
 MOST_SECONDS = 5.0  # for one input; 256 levels of the largest shape are 6.5 M bins, some 30 ms undisturbed
 
@@ -64,8 +66,8 @@ class Latents:
     id = 5
     qualities = (40, 250, 330, 700)
 
-    def __init__(self, height: int, width: int) -> None:
-        self.coder, self.height, self.width = coder(height, 20, 6, 2), height, width
+    def __init__(self, height: int, width: int, order: Order | None = None) -> None:
+        self.coder, self.height, self.width = coder(height, 20, 6, 2, order=order), height, width
         self.cells = Cells(height // 4, 0, height, width - 1)
 
     def encode(self, seed: int, quality: int) -> list[Layer]:
@@ -125,7 +127,7 @@ def corpus(rng: Random) -> list[tuple[Codec | Latents, Container]]:
         draw = np.random.default_rng(rng.getrandbits(32))
         layers = transform.encode([draw.laplace(size=shape).astype(np.float32) for shape in transform.shapes], n)
         frames.append((transform, Container(rng.randbytes(PREFIX_BYTES), transform.id, n, 640, 480, layers)))
-    learned = Latents(4, 4), Latents(48, 80), Tiles(4, 4), Tiles(24, 40)
+    learned = Latents(4, 4), Latents(48, 80), Latents(28, 40, ORDER), Tiles(4, 4), Tiles(24, 40)
     for latents, n in [(each, n) for each in learned for n in Latents.qualities]:
         layers = latents.encode(rng.getrandbits(32), n)
         frames.append((latents, Container(rng.randbytes(PREFIX_BYTES), latents.id, n, 640, 480, layers)))

@@ -1,8 +1,9 @@
 """Golden vectors of sections 10 to 12 of docs/bitstream.md: the bytes of these latents, today and ever after.
 
 tests/vectors/codec/latent holds NAME.bin, a payload, for each case, and cases.npz with NAME.fixed, the latent that
-comes back, NAME.z, what it came with, in 1/64, NAME.cells, NAME.context if there is any, and the arrays of two layers,
-"one" and "two": a case is of the layer before its dash. Integers only. To write them anew, after a change of format:
+comes back, NAME.z, what it came with, in 1/64, NAME.cells, NAME.context if there is any, and the arrays of the layers
+"one", "two" and, in passes, "three": a case is of the layer before its dash. Integers only. To write them anew, after a
+change of format:
 
     python -m tests.codec.latent_vectors
 """
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.codec.arithmetic import REFERENCE
 from common.codec.elements import SCALES, Cells, Features, Parameters, quantise_reference
 from common.codec.integers import RELU, SHUFFLE
-from common.codec.latent import REFERENCE, LatentCoder
+from common.codec.latent import LatentCoder
+from common.codec.passes import ALL, EVEN, ODD, seen
 from common.codec.rounding import NEAREST, Thresholds
 from common.codec.values import Values
 from tests.codec.rans_vectors import rows
@@ -25,7 +28,12 @@ FOLDER = PARENT / "latent"
 UNIT = 300
 PARAMS = {"unit": UNIT, "qualities": [0, 700], "default_quality": UNIT}
 LEVELS = 3
+HIDDEN = 6
 Arrays = dict[str, NDArray[Any]]
+Order = list[tuple[int, int, int]]
+ORDER = [(0, 2, EVEN), (0, 2, ODD), (2, 5, ALL), (5, 9, EVEN), (5, 9, ODD)]
+EXPONENTS = [-16, 8, -2, -1, 0, -3, 3, -4, 1]
+"""Of the layer in passes."""
 
 
 def nearest(y: Features, cells: Cells, known: Parameters, thresholds: Thresholds, step: int) -> Values:
@@ -57,18 +65,34 @@ def coding_rows(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
     return bits, frequencies
 
 
-def layer(channels: int, hyper: int, halvings: int, context: int, seed: int) -> Arrays:
+def passes(inputs: int, order: Order, seed: int) -> dict[str, Arrays]:
+    """The networks of passes whose heads take so many inputs besides their own context."""
+    nets: dict[str, Arrays] = {}
+    for number, (first, end, parity) in enumerate(order):
+        own, seed = 3 + number % 2, seed + 100
+        if known := seen(first, end, parity):
+            layers, limit = [(5, 3, RELU, 10), (own, 1, RELU, 10)], 1000 if number % 2 else 32767
+            nets[f"pass.{number}.context"] = net(known, layers, limit, seed)
+        layers = [(2 * (end - first), 1, 0, 15)]
+        nets[f"pass.{number}.head"] = net(inputs + own * (known > 0), layers, 4095 - 1000 * (number % 2), seed + 40)
+    return nets
+
+
+def layer(channels: int, hyper: int, halvings: int, context: int, seed: int, order: Order | None = None) -> Arrays:
     """The arrays of one layer."""
-    hidden = 6
-    nets = {
-        "decoder": net(hyper, [(hidden, 3, RELU, 6), *[(4 * hidden, 1, RELU | SHUFFLE, 9)] * halvings], 2047, seed),
-        "head": net(hidden + context, [(2 * channels, 1, 0, 15)], 4095, seed + 40),
-    }
+    layers = [(HIDDEN, 3, RELU, 6), *[(4 * HIDDEN, 1, RELU | SHUFFLE, 9)] * halvings]
+    nets = {"decoder": net(hyper, layers, 2047, seed)}
+    if order:
+        nets |= passes(HIDDEN + context, order, seed + 1000)
+    else:
+        nets["head"] = net(HIDDEN + context, [(2 * channels, 1, 0, 15)], 4095, seed + 40)
     if context:
         nets["context"] = net(channels, [(context, 3, RELU, 12)], 32767, seed + 80)
     arrays = {f"{name}.{part}": array for name, parts in nets.items() for part, array in parts.items()}
     arrays["y.bits"], arrays["y.frequencies"] = coding_rows(SCALES, seed + 1)
     arrays["z.bits"], arrays["z.frequencies"] = coding_rows(LEVELS * hyper, seed + 2)
+    if order:
+        arrays["passes"] = np.array(order, np.uint16)
     return arrays | {
         "exponent": draws((channels,), -4, 3, seed + 3).astype(np.int8),
         "offset": draws((LEVELS, SCALES), -100, 400, seed + 4).astype(np.int16),
@@ -79,7 +103,11 @@ def layer(channels: int, hyper: int, halvings: int, context: int, seed: int) -> 
 
 
 def layers() -> dict[str, Arrays]:
-    return {"one": layer(6, 4, 1, 0, 100), "two": layer(5, 3, 2, 2, 500)}
+    return {
+        "one": layer(6, 4, 1, 0, 100),
+        "two": layer(5, 3, 2, 2, 500),
+        "three": layer(9, 3, 2, 2, 2000, ORDER) | {"exponent": np.array(EXPONENTS, np.int8)},
+    }
 
 
 def coder(arrays: Arrays) -> LatentCoder:
@@ -96,6 +124,11 @@ CASES: dict[str, tuple[int, tuple[int, int], Cells, int]] = {
     "two-all": (260, (4, 8), Cells(0, 0, 4, 8), 500),
     "two-part": (430, (8, 8), Cells(3, 2, 7, 7), 500),
     "two-wild": (300, (4, 4), Cells(0, 0, 4, 4), 900_000),
+    "three-all": (300, (4, 8), Cells(0, 0, 4, 8), 300),
+    "three-part": (350, (8, 8), Cells(3, 2, 8, 7), 300),
+    "three-cell": (260, (4, 4), Cells(1, 2, 2, 3), 300),
+    "three-row": (430, (4, 8), Cells(2, 1, 3, 8), 300),
+    "three-wild": (300, (4, 4), Cells(0, 0, 4, 4), 900_000),
 }
 """Name: quality, size, cells, how far values reach, in 1/16."""
 

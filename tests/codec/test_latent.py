@@ -1,9 +1,8 @@
 """The coder of latents: kernel and reference agree to the bit, both sides have the same, hostile bytes cost nothing."""
 
 import tracemalloc
-from copy import copy
 from decimal import Decimal, localcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,49 +13,21 @@ from numpy.typing import NDArray
 from common.codec import _kernel, elements, latent_model, values
 from common.codec import latent as module
 from common.codec.elements import SCALES, WIDEST, Cells, Parameters
-from common.codec.latent import REFERENCE, Decoded, LatentCoder
+from common.codec.latent import LatentCoder
 from common.codec.rounding import SIZES
 from common.errors import BitstreamError
-from tests.codec.latent_samples import PARAMS, cells_in, coder, coder_arrays, latent
+from tests.codec.latent_samples import PARAMS, Case, case, coder, coder_arrays, latent, reference
 
 Floats = NDArray[np.float32]
 
 
-class Case(NamedTuple):
-    """A latent and its coder."""
-
-    coder: LatentCoder
-    y: Floats
-    z: Floats
-    cells: Cells
-    context: NDArray[np.int32] | None
-    quality: int
-
-    def encode(self, by: LatentCoder | None = None) -> tuple[bytes, NDArray[np.int32]]:
-        return (by or self.coder).encode(self.y, self.z, self.quality, self.cells, self.context)
-
-    def decode(self, payload: bytes, by: LatentCoder | None = None) -> Decoded:
-        return (by or self.coder).decode(payload, *self.y.shape[1:], self.cells, self.context)
-
-
-def reference(of: LatentCoder) -> LatentCoder:
-    other = copy(of)
-    other.arithmetic = REFERENCE
-    return other
-
-
-def case(seed: int, quality: int = 300, context: int = 0, channels: int = 7) -> Case:
-    rng = np.random.default_rng(seed)
-    halvings = int(rng.integers(3))
-    of = coder(seed, channels, int(rng.integers(1, 9)), halvings, context)
-    height, width = (int(rng.integers(1, 5)) << halvings for _ in range(2))
-    y, z = latent(rng, of, height, width)
-    known = rng.integers(-5000, 5000, (context, height, width), np.int32) if context else None
-    return Case(of, y, z, cells_in(rng, height, width), known, quality)
-
-
 cases = st.builds(
-    case, st.integers(0, 2**32), st.integers(40, 700), st.sampled_from([0, 0, 3, 4]), st.sampled_from([1, 7, 20])
+    case,
+    st.integers(0, 2**32),
+    st.integers(40, 700),
+    st.sampled_from([0, 0, 3, 4]),
+    st.sampled_from([1, 7, 20]),
+    st.booleans(),
 )
 
 
@@ -83,18 +54,20 @@ def test_values_come_back_within_a_step_and_their_offset(c: Case) -> None:
     """But for silent rows and what no integer holds; the kernel's rounding of steps costs a little."""
     _, fixed = c.encode()
     point = c.coder.point(c.quality)
-    coarse = (c.coder.hyper, *(size >> c.coder.halvings for size in c.y.shape[1:]))
-    z_cells = c.cells.halved(c.coder.halvings)
-    z = c.coder.quantise_hyper(z_cells.within(c.z), point)
-    known = c.coder._known(c.coder._told(z, coarse, c.cells, point, c.context), point)
-    y, back = (c.cells.within(part).reshape(known.mean.shape) for part in (c.y, fixed / 256))
-    offset = np.abs(c.coder.model.offset[point.level][known.index]) / 1024
-    alive = ~c.coder.model.rows.silent[known.index] & (np.abs(y - known.mean / 256) < 2**20 * point.step / 65536)
-    error = np.abs(y - back)[alive]
-    assert (error <= ((1 + offset) * point.step / 65536 + 1 / 256 + np.abs(y) * 1e-5)[alive]).all()
-    assert np.array_equal(
-        back[~alive & (known.mean == 256 * back)], known.mean[~alive & (known.mean == 256 * back)] / 256
-    )
+    z = c.coder.quantise_hyper(c.cells.halved(c.coder.halvings).within(c.z), point)
+    for stage in c.coder._walk(z, c.y.shape[1:], c.cells, point, c.context):
+        known = c.coder.parameters(stage, point)
+        y, back = (
+            c.cells.within(part)[stage.of.part].reshape(stage.of.channels, -1)[:, stage.places]
+            for part in (c.y, fixed / 256)
+        )
+        offset = np.abs(c.coder.model.offset[point.level][known.index]) / 1024
+        silent = c.coder.model.rows.silent[known.index]
+        assert np.array_equal(256 * back[silent], known.mean[silent])
+        alive = ~silent & (np.abs(y - known.mean / 256) < 2**20 * point.step / 65536)
+        error = np.abs(y - back)[alive]
+        assert (error <= ((1 + offset) * point.step / 65536 + 1 / 256 + np.abs(y) * 1e-5)[alive]).all()
+        stage.put(slice(0, stage.count), (256 * back).astype(np.int32))
 
 
 @given(cases)

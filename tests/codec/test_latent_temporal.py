@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from common.codec import latent_after, latent_temporal
+from common.codec.arithmetic import REFERENCE
 from common.codec.elements import WIDEST, Cells
-from common.codec.latent import REFERENCE, LatentCoder
+from common.codec.latent import LatentCoder
 from common.codec.latent_after import Numbers, decode, decode_alone, encode, opened, quantised
 from common.codec.latent_temporal import (
     ELEMENT_ROWS,
@@ -293,7 +294,7 @@ def printable(seed: int) -> Case:
 
 def listed(of: LatentCoder) -> dict[str, Any]:
     """As the programs of the documentation take it."""
-    nets = {"decoder": of.decoder, "head": of.head}
+    nets = {"decoder": of.decoder, "head": of.passes[0].head}
     found: dict[str, Any] = {
         name: [
             (layer.weight.tolist(), layer.bias.tolist(), layer.shift.tolist(), layer.relu + 2 * layer.shuffle)

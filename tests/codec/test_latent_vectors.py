@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.codec.arithmetic import KERNEL, REFERENCE
 from common.codec.elements import Cells
-from common.codec.latent import KERNEL, REFERENCE
 from tests.codec import latent_vectors
 from tests.codec.latent_vectors import FOLDER, UNIT, Arrays
 
@@ -38,7 +38,10 @@ def listed(layer: Arrays) -> dict[str, Any]:
     a = {name: layer[name].tolist() for name in ("exponent", "levels", "offset", "z_step", "centre")}
     for name in ("y", "z"):
         a[name] = list(zip(layer[f"{name}.bits"].tolist(), layer[f"{name}.frequencies"].tolist(), strict=True))
-    for name in ("decoder", "head"):
+    if "passes" in layer:
+        a["passes"] = layer["passes"].tolist()
+    nets = [part.removesuffix(".kinds") for part in layer if part.endswith(".kinds") and part != "context.kinds"]
+    for name in nets:
         a[f"{name}_limit"] = int(layer[f"{name}.input_limit"])
         parts = [
             [layer[f"{name}.{i}.{part}"].tolist() for part in ("weight", "bias", "shift")]
@@ -66,7 +69,7 @@ def test_latents(name: str) -> None:
     assert PRINTED["decode_codec_5"](data, listed(layer), UNIT, height, width, cells, known) == fixed.tolist()
 
 
-@pytest.mark.parametrize("name", ["one-all", "two-part"])
+@pytest.mark.parametrize("name", ["one-all", "two-part", "three-part"])
 def test_the_printed_decoder_refuses_damage(name: str) -> None:
     case, layer, data = READ[name], READ[name.partition("-")[0]], (FOLDER / f"{name}.bin").read_bytes()
     known = case["context"].tolist() if "context" in case else []

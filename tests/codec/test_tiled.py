@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from common.codec import _kernel, tiled
+from common.codec.arithmetic import REFERENCE
 from common.codec.coded_tiles import LONGEST, CodedTiles, read_lengths, reader, written, written_lengths
 from common.codec.elements import Cells
-from common.codec.latent import REFERENCE
 from common.codec.rans import TOTAL
 from common.codec.tiled import TiledCoder, TileGrid
 from common.codec.values import CENTRE, EachDecoder, Rows

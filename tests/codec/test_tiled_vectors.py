@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.codec.latent import KERNEL, REFERENCE
+from common.codec.arithmetic import KERNEL, REFERENCE
 from common.codec.tiled import TiledCoder
 from tests.codec import latent_vectors, tiled_vectors
 from tests.codec.latent_vectors import UNIT, Arrays

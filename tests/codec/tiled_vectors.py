@@ -10,7 +10,7 @@ dash. To write them anew, after a change of format:
 
 import numpy as np
 
-from common.codec.latent import REFERENCE
+from common.codec.arithmetic import REFERENCE
 from common.codec.tiled import TiledCoder
 from tests.codec.latent_vectors import Arrays, coder, draws, layers, nearest
 from tests.codec.vectors import FOLDER as PARENT

@@ -13,7 +13,7 @@ from common import bundle as bundles
 from common import feature_codec
 from common.bundle import Bundle
 from common.codec import State, unpack
-from common.codec.latent import REFERENCE
+from common.codec.arithmetic import REFERENCE
 from common.scalable import LatentFeatures
 
 

@@ -100,7 +100,8 @@ def test_without_the_same_arithmetic_symbols_would_differ(bundle: Bundle, photo:
     expected = pictures.latent(container.layers, *size)
     coder = feature_codec.of(bundle)
     assert isinstance(coder, LatentFeatures)
-    coder.coder.head.packed[0].bias[:] += 1 << int(coder.coder.head.layers[0].shift.max())
+    head = coder.coder.passes[0].head
+    head.packed[0].bias[:] += 1 << int(head.layers[0].shift.max())
     window = bundle.manifest.input.window(*size)
     try:
         found = coder.latent(container.layers, window)

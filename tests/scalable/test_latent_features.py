@@ -127,6 +127,15 @@ def test_a_bundle_that_does_not_fit_is_named(two: Bundle, tmp_path: Path, wrong:
         feature_codec.of(bundles.write(tmp_path, manifest, files))
 
 
+def test_a_base_layer_in_passes_is_refused(two: Bundle, tmp_path: Path) -> None:
+    """Frames that are coded after another know no passes."""
+    manifest = two.manifest.model_dump(mode="json", exclude={"format", "files"}, exclude_none=True)
+    files = {name: (about.side, two.file(name).read_bytes()) for name, about in two.manifest.files.items()}
+    arrays = tiny.hyperprior("base", nets.BASE, halvings=1, seed=0, passes=tiny.order(nets.BASE))
+    with pytest.raises(BundleError, match="base layer: expected a single pass, for frames after others, got 3"):
+        feature_codec.of(bundles.write(tmp_path, manifest, {**files, "latent.npz": ("both", tiny.packed(arrays))}))
+
+
 def test_a_network_that_is_not_there_or_none_is_named(two: Bundle, tmp_path: Path) -> None:
     manifest = two.manifest.model_dump(mode="json", exclude={"format", "files"}, exclude_none=True)
     files = {name: (about.side, two.file(name).read_bytes()) for name, about in two.manifest.files.items()}

@@ -1,7 +1,8 @@
 """Real bundles with picture layers, small and quick to make: edge and cloud are tested with them, too.
 
 The detector is that of tests/edge/tiny.py; the networks are those of `nets`; the integers of the hyperpriors are
-random, which costs bytes but nothing else. Below TWO and THREE lies codec 5, below FREQUENCY and DENOISE codec 1.
+random, which costs bytes but nothing else. Below TWO and THREE lies codec 5, below FREQUENCY and DENOISE codec 1. The
+layer `clean` is coded in passes.
 """
 
 import io
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from common import bundle as bundles
 from common.bundle import Bundle, Side
+from common.codec.passes import ALL, EVEN, ODD, seen
 from tests.codec import transform_samples
+from tests.codec.latent_samples import Order
 from tests.edge import tiny
 from tests.scalable import nets
 
@@ -103,41 +106,41 @@ def _layer(name: str, kind: int, layers: tuple[str, ...]) -> dict[str, object]:
 
 
 def _files(layers: tuple[str, ...], seed: int, conditioned: bool) -> dict[str, tuple[Side, bytes]]:
-    arrays = _hyperprior("base", nets.BASE, halvings=1, seed=seed)
+    arrays = hyperprior("base", nets.BASE, halvings=1, seed=seed)
     files: dict[str, tuple[Side, bytes]] = {
         "base_analysis.onnx": ("edge", nets.base_analysis()),
         "base_lst.onnx": ("both", nets.base_lst()),
         "preview.onnx": ("cloud", nets.preview()),
     }
     if "mask" in layers:
-        arrays |= _hyperprior("mask", nets.BASE, halvings=1, seed=seed + 1)
+        arrays |= hyperprior("mask", nets.BASE, halvings=1, seed=seed + 1)
         files["mask_analysis.onnx"] = ("edge", nets.mask_analysis())
         files["mask_lst.onnx"] = ("both", nets.mask_lst())
         files["mask_head.onnx"] = ("cloud", nets.mask_head())
     if "full" in layers:
-        arrays |= _hyperprior("full", nets.FULL, halvings=2, seed=seed + 2, conditioned=conditioned)
+        arrays |= hyperprior("full", nets.FULL, halvings=2, seed=seed + 2, conditioned=conditioned)
         files["full_analysis.onnx"] = ("edge", nets.full_analysis())
         files["full_hyper.onnx"] = ("edge", nets.full_hyper())
         files["full_synthesis.onnx"] = ("cloud", nets.full_synthesis())
-    return {**files, "latent.npz": ("both", _packed(arrays))}
+    return {**files, "latent.npz": ("both", packed(arrays))}
 
 
 def _frequency(seed: int) -> dict[str, tuple[Side, bytes]]:
-    arrays = _hyperprior("low", nets.LOW, halvings=2, seed=seed)
-    arrays |= _hyperprior("high", nets.HIGH, halvings=2, seed=seed + 1, conditioned=True, beside=nets.LOW)
+    arrays = hyperprior("low", nets.LOW, halvings=2, seed=seed)
+    arrays |= hyperprior("high", nets.HIGH, halvings=2, seed=seed + 1, conditioned=True, beside=nets.LOW)
     return {
         "frequency_analysis.onnx": ("edge", nets.frequency_analysis()),
         "low_hyper.onnx": ("edge", nets.full_hyper(nets.LOW)),
         "high_hyper.onnx": ("edge", nets.full_hyper(nets.HIGH)),
         "frequency_synthesis.onnx": ("cloud", nets.frequency_synthesis()),
-        "latent.npz": ("both", _packed(arrays)),
-        "codec.npz": ("both", _packed(_transform()[1])),
+        "latent.npz": ("both", packed(arrays)),
+        "codec.npz": ("both", packed(_transform()[1])),
     }
 
 
 def _denoise(seed: int) -> dict[str, tuple[Side, bytes]]:
-    arrays = _hyperprior("clean", nets.FULL, halvings=2, seed=seed)
-    arrays |= _hyperprior("noisy", nets.FULL, halvings=2, seed=seed + 1)
+    arrays = hyperprior("clean", nets.FULL, halvings=2, seed=seed, passes=order(nets.FULL))
+    arrays |= hyperprior("noisy", nets.FULL, halvings=2, seed=seed + 1)
     return {
         "clean_analysis.onnx": ("edge", nets.full_analysis(0)),
         "clean_hyper.onnx": ("edge", nets.full_hyper()),
@@ -145,22 +148,29 @@ def _denoise(seed: int) -> dict[str, tuple[Side, bytes]]:
         "noisy_analysis.onnx": ("edge", nets.noisy_analysis()),
         "noisy_hyper.onnx": ("edge", nets.full_hyper()),
         "noisy_synthesis.onnx": ("cloud", nets.noisy_synthesis()),
-        "latent.npz": ("both", _packed(arrays)),
-        "codec.npz": ("both", _packed(_transform()[1])),
+        "latent.npz": ("both", packed(arrays)),
+        "codec.npz": ("both", packed(_transform()[1])),
     }
 
 
 _made = {FREQUENCY: _frequency, DENOISE: _denoise}
 
 
-def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
 
-def _hyperprior(
-    prefix: str, channels: int, *, halvings: int, seed: int, conditioned: bool = False, beside: int = nets.BASE
+def hyperprior(
+    prefix: str,
+    channels: int,
+    *,
+    halvings: int,
+    seed: int,
+    conditioned: bool = False,
+    beside: int = nets.BASE,
+    passes: Order | None = None,
 ) -> Arrays:
     """What a `LatentCoder` reads: a random hyper-decoder, and tables of bell-shaped densities."""
     random = np.random.default_rng(seed)
@@ -168,11 +178,9 @@ def _hyperprior(
     decoder = [_conv(random, nets.HYPER, HIDDEN, 3, 8)]
     decoder += [_conv(random, HIDDEN, 4 * HIDDEN, 1, 11) for _ in range(halvings)]
     known = KNOWN if conditioned else 0
-    head = _conv(random, HIDDEN + known, 2 * channels, 1, 12)
-    head[1][channels:] += 24 << 12  # scales around 8
     arrays = {
         **_net("decoder", decoder, [1] + [3] * halvings, 2047),
-        **_net("head", [head], [0], 4095),
+        **(_passes(random, HIDDEN + known, passes) if passes else _head(random, HIDDEN + known, channels, "head")),
         "exponent": random.integers(-1, 2, channels).astype(np.int8),
         "offset": np.tile(np.linspace(0, 120, SCALES).astype(np.int16), (len(levels), 1)),
         "levels": levels,
@@ -184,6 +192,28 @@ def _hyperprior(
     if conditioned:
         arrays |= _net("context", [_conv(random, beside, KNOWN, 1, 13)], [1], 32767)
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def order(channels: int) -> Order:
+    """The first two channels on a checkerboard, then all others."""
+    return [(0, 2, EVEN), (0, 2, ODD), (2, channels, ALL)]
+
+
+def _passes(random: np.random.Generator, inputs: int, passes: Order) -> Arrays:
+    arrays: Arrays = {"passes": np.array(passes, np.uint16)}
+    for number, (first, end, parity) in enumerate(passes):
+        name, own = f"pass.{number}", 0
+        if known := seen(first, end, parity):
+            own = KNOWN
+            arrays |= _net(f"{name}.context", [_conv(random, known, own, 3, 10)], [1], 32767)
+        arrays |= _head(random, inputs + own, end - first, f"{name}.head")
+    return arrays
+
+
+def _head(random: np.random.Generator, inputs: int, channels: int, name: str) -> Arrays:
+    head = _conv(random, inputs, 2 * channels, 1, 12)
+    head[1][channels:] += 24 << 12  # scales around 8
+    return _net(name, [head], [0], 4095)
 
 
 def _conv(random: np.random.Generator, inputs: int, outputs: int, size: int, shift: int) -> list[NDArray[Any]]:

@@ -22,9 +22,10 @@ from common import bundle as bundles
 from common import feature_codec
 from common.bundle import Bundle
 from common.codec import _kernel, pack, unpack
+from common.codec.arithmetic import KERNEL, REFERENCE, Arithmetic, Takes
 from common.codec.container import Container, Layer
 from common.codec.integers import IntegerNet
-from common.codec.latent import KERNEL, REFERENCE, Arithmetic, LatentCoder, Takes
+from common.codec.latent import LatentCoder
 from common.codec.values import Index, Rows, Segment, Values
 from common.network.front import Front
 from common.payload.picture import place
