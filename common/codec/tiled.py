@@ -3,13 +3,14 @@
     y, z of a tile -> as in `common.codec.latent`, its z first -> a rANS stream of one lane -> `coded_tiles`
 
 A tile is `side` x `side` cells, one of z. Its hyper-latent, means and scales are made from itself and from the context
-alone, as if it were a latent of its own, but many tiles are worked on at once. Cells beyond the picture are not coded.
+alone, as if it were a latent of its own, passes included, but many tiles are worked on at once. Cells beyond the
+picture are not coded.
 docs/bitstream.md, "Tiles", is the normative text.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from common.codec import rans
 from common.codec.coded_tiles import CodedTiles
 from common.codec.container import check
-from common.codec.elements import Cells, Features, Fixed, Parameters
+from common.codec.elements import Cells, Features, Fixed
 from common.codec.latent import LatentCoder
 from common.codec.latent_model import Point
-from common.codec.values import Lengths, Values
+from common.codec.passes import Stage, Walk
+from common.codec.values import Index, Lengths, Values
 
 BATCH = 256
 """Tiles that are worked on at once: what bounds the memory of a large picture."""
@@ -71,11 +73,19 @@ class TileGrid:
 
 
 class Order(NamedTuple):
-    """Elements [C, n * cells of a tile] as their streams have them: tile by tile, of those cells that are seen."""
+    """Elements of a pass [its channels, n * its cells of a tile] as their streams have them.
+
+    Tile by tile, of those cells that are seen.
+    """
 
     channels: int
     seen: NDArray[np.bool_]
-    """[n, cells of a tile]"""
+    """[n, its cells of a tile]"""
+
+    @classmethod
+    def of(cls, stage: Stage, seen: NDArray[np.bool_]) -> Self:
+        """`seen` is of all cells of a tile, [n, cells]."""
+        return cls(stage.of.channels, seen.ravel()[stage.places].reshape(len(seen), -1))
 
     @property
     def lengths(self) -> Lengths:
@@ -96,6 +106,12 @@ class Order(NamedTuple):
             tiles[self._coded()] = streamed
         return tiles.transpose(1, 0, 2).reshape(self.channels, -1)
 
+    def blanked(self, elements: Fixed) -> Fixed:
+        """Elements in place, 0 where a cell is not seen."""
+        if not self.seen.all():
+            elements *= self.seen.ravel()
+        return elements
+
     def _coded(self) -> NDArray[np.bool_]:
         return np.broadcast_to(self.seen[:, None], (len(self.seen), self.channels, self.seen.shape[1]))
 
@@ -105,8 +121,6 @@ class TiledCoder:
 
     def __init__(self, coder: LatentCoder) -> None:
         self.coder, self.side = coder, 1 << coder.halvings
-        if len(coder.passes) > 1:
-            raise ValueError(f"passes: expected a single one of a latent in tiles, got {len(coder.passes)}")
 
     def grid(self, rows: int, columns: int) -> TileGrid:
         """Of so many cells that see the picture."""
@@ -153,45 +167,50 @@ class TiledCoder:
     def _encode(
         self, y: Features, z: Features, quality: int, seen: NDArray[np.bool_], context: Values | None
     ) -> list[bytes]:
-        coder, point, order = self.coder, self.coder.point(quality), Order(len(y), seen)
+        coder, point, flat = self.coder, self.coder.point(quality), y.reshape(len(y), 1, -1)
         q_z = coder.quantise_hyper(z.reshape(len(z), -1), point)
-        known = self._known(q_z, point, context)
-        stacked = y.reshape(len(y), -1, self.side)  # one tile below the other
-        q = coder.quantise(stacked, Cells(0, 0, *stacked.shape[1:]), known, point)
-        lengths = np.stack([np.full(len(seen), len(q_z), np.uint32), order.lengths], axis=1)
-        values = woven(q_z.T, order.streamed(q), order.lengths)
-        index = woven(self._hyper_index(len(seen), point), order.streamed(known.index), order.lengths)
-        return coder.arithmetic.encode_each(coder.model.rows, values, index, lengths)
+        q, index, lengths = [q_z.T.ravel()], [self._hyper_index(len(seen), point)], [np.full(len(seen), len(q_z))]
+        for stage in self._walk(q_z, point, context):
+            order, known = Order.of(stage, seen), coder.parameters(stage, point)
+            own = flat[stage.of.part][..., stage.places]
+            steps = coder.quantise(own, Cells(0, 0, 1, stage.count), known, point)
+            q.append(order.streamed(steps))
+            index.append(order.streamed(known.index))
+            lengths.append(order.lengths)
+            if stage.wanted:
+                coder.dequantise(steps.ravel(), known, point, slice(None))
+                stage.put(slice(0, stage.count), order.blanked(known.mean))
+        each = np.stack(lengths, axis=1)
+        return coder.arithmetic.encode_each(coder.model.rows, woven(q, each), woven(index, each), each)
 
     def _decode(
         self, streams: Sequence[bytes], quality: int, seen: NDArray[np.bool_], context: Values | None
     ) -> tuple[Fixed, NDArray[np.bool_]]:
         """Tiles, and which of them are sound."""
         coder, point, count = self.coder, self.coder.point(quality), len(streams)
-        order, index = Order(coder.channels, seen), self._hyper_index(count, point)
         decoder = coder.arithmetic.each_decoder(streams, coder.model.rows)
-        z = decoder.take(index.ravel(), np.full(count, index.shape[1], np.uint32))
-        known = self._known(z.reshape(count, coder.hyper).T, point, context)
-        q = order.elements(decoder.take(order.streamed(known.index), order.lengths))
-        coder.dequantise(q.ravel(), known, point, slice(None))
-        found = known.mean.reshape(coder.channels, count, self.side, self.side)
-        if not seen.all():
-            found *= seen.reshape(count, self.side, self.side)
-        return found, decoder.sound()
+        z = decoder.take(self._hyper_index(count, point), np.full(count, coder.hyper, np.uint32))
+        fixed = np.empty((coder.channels, seen.size), np.int32)
+        for stage in self._walk(z.reshape(count, coder.hyper).T, point, context):
+            order, known = Order.of(stage, seen), coder.parameters(stage, point)
+            q = order.elements(decoder.take(order.streamed(known.index), order.lengths))
+            coder.dequantise(q.ravel(), known, point, slice(None))
+            fixed[stage.of.part, stage.places] = order.blanked(known.mean)
+            stage.put(slice(0, stage.count), known.mean)
+        return fixed.reshape(coder.channels, count, self.side, self.side), decoder.sound()
 
-    def _known(self, q_z: Values, point: Point, context: Values | None) -> Parameters:
-        """Of all elements [C, n * cells of a tile], from z in steps [Z, n]."""
+    def _walk(self, q_z: Values, point: Point, context: Values | None) -> Walk:
+        """Over all cells of tiles, from z in steps [Z, n]."""
         coder = self.coder
         entered = np.zeros((q_z.shape[1], 1, 1, coder.hyper + coder.hyper % 2), np.int16)
         entered[:, 0, 0, : coder.hyper] = coder.hyper_of(q_z, point).T
         hidden = coder.arithmetic.run_each(coder.decoder, entered)
         beside = None if context is None else context.reshape(len(context), -1)
-        (stage,) = coder.walk(hidden.reshape(-1, hidden.shape[3]), beside, (len(hidden), self.side, self.side))
-        return coder.parameters(stage, point)
+        return coder.walk(hidden.reshape(-1, hidden.shape[3]), beside, (len(hidden), self.side, self.side))
 
-    def _hyper_index(self, count: int, point: Point) -> NDArray[np.uint16]:
-        """Of count tiles' z, [n, Z]."""
-        return np.tile(self.coder.hyper_rows(point), (count, 1))
+    def _hyper_index(self, count: int, point: Point) -> Index:
+        """Of count tiles' z, one after the other."""
+        return np.tile(self.coder.hyper_rows(point), count)
 
 
 def _sound(tiles: CodedTiles) -> list[int]:
@@ -203,9 +222,10 @@ def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     return (numbers[at : at + BATCH] for at in range(0, len(numbers), BATCH))
 
 
-def woven(first: NDArray[Any], second: NDArray[Any], lengths: Lengths) -> NDArray[Any]:
-    """Of each stream its part of `first` [n, m], then its `lengths` [n] of `second`; all streams in a row."""
-    if len(set(lengths.tolist())) == 1:
-        return np.concatenate([first, second.reshape(len(first), -1)], axis=1).ravel()
-    ends = np.cumsum(lengths)[:-1]
-    return np.concatenate([part for both in zip(first, np.split(second, ends), strict=True) for part in both])
+def woven(segments: Sequence[NDArray[Any]], lengths: Lengths) -> NDArray[Any]:
+    """Segments, each of all streams in a row, stream by stream; their lengths [streams, segments]."""
+    if (lengths == lengths[0]).all():
+        return np.concatenate([segment.reshape(len(lengths), -1) for segment in segments], axis=1).ravel()
+    ends = np.cumsum(lengths, axis=0)[:-1]
+    parts = [np.split(segment, ends[:, number]) for number, segment in enumerate(segments)]
+    return np.concatenate([part for stream in zip(*parts, strict=True) for part in stream])

@@ -81,8 +81,8 @@ class Latents:
 class Tiles(Latents):
     """The same in tiles; the bytes of one that is damaged are followed by those of others that are not."""
 
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__(height, width)
+    def __init__(self, height: int, width: int, order: Order | None = None) -> None:
+        super().__init__(height, width, order)
         self.tiled = TiledCoder(self.coder)
         self.grid = self.tiled.grid(height - 1, width - 2)
 
@@ -127,7 +127,8 @@ def corpus(rng: Random) -> list[tuple[Codec | Latents, Container]]:
         draw = np.random.default_rng(rng.getrandbits(32))
         layers = transform.encode([draw.laplace(size=shape).astype(np.float32) for shape in transform.shapes], n)
         frames.append((transform, Container(rng.randbytes(PREFIX_BYTES), transform.id, n, 640, 480, layers)))
-    learned = Latents(4, 4), Latents(48, 80), Latents(28, 40, ORDER), Tiles(4, 4), Tiles(24, 40)
+    learned = Latents(4, 4), Latents(48, 80), Latents(28, 40, ORDER)
+    learned = *learned, Tiles(4, 4), Tiles(24, 40), Tiles(16, 20, ORDER)
     for latents, n in [(each, n) for each in learned for n in Latents.qualities]:
         layers = latents.encode(rng.getrandbits(32), n)
         frames.append((latents, Container(rng.randbytes(PREFIX_BYTES), latents.id, n, 640, 480, layers)))

@@ -56,7 +56,7 @@ def test_tiles(name: str) -> None:
     assert np.array_equal(found, case["fixed"]) and numbers == set(tiles.tiles)
 
 
-@pytest.mark.parametrize("name", ["one-odd", "two-odd"])
+@pytest.mark.parametrize("name", ["one-odd", "two-odd", "three-odd"])
 def test_the_printed_decoder_finds_damage(name: str) -> None:
     data, whole = data_of(name), printed(name, data_of(name))[1]
     for damaged in (data[:-1], data + b"\0", data[:2] + b"\x80" + data[2:], data[:2] + b"\0" * 300):

@@ -27,6 +27,10 @@ CASES: dict[str, tuple[int, tuple[int, int], tuple[int, ...] | None, int]] = {
     "two-last": (430, (8, 9), (5,), 500),
     "two-none": (430, (5, 9), (), 500),
     "two-wild": (300, (4, 4), None, 900_000),
+    "three-all": (300, (4, 8), None, 300),
+    "three-odd": (350, (5, 6), None, 300),
+    "three-cell": (260, (1, 1), None, 300),
+    "three-some": (430, (7, 9), (0, 4, 5), 500),
 }
 """Name: quality, cells, which tiles are kept or all, how far values reach, in 1/16."""
 

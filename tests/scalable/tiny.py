@@ -2,7 +2,7 @@
 
 The detector is that of tests/edge/tiny.py; the networks are those of `nets`; the integers of the hyperpriors are
 random, which costs bytes but nothing else. Below TWO and THREE lies codec 5, below FREQUENCY and DENOISE codec 1. The
-layer `clean` is coded in passes.
+layers `clean` and, above `low`, `full` are coded in passes.
 """
 
 import io
@@ -127,7 +127,8 @@ def _files(layers: tuple[str, ...], seed: int, conditioned: bool) -> dict[str, t
 
 def _frequency(seed: int) -> dict[str, tuple[Side, bytes]]:
     arrays = hyperprior("low", nets.LOW, halvings=2, seed=seed)
-    arrays |= hyperprior("high", nets.HIGH, halvings=2, seed=seed + 1, conditioned=True, beside=nets.LOW)
+    passes = order(nets.HIGH)
+    arrays |= hyperprior("high", nets.HIGH, halvings=2, seed=seed + 1, conditioned=True, beside=nets.LOW, passes=passes)
     return {
         "frequency_analysis.onnx": ("edge", nets.frequency_analysis()),
         "low_hyper.onnx": ("edge", nets.full_hyper(nets.LOW)),
