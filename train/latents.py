@@ -4,6 +4,7 @@
     z / hyper step                     levels of quality, each with a step and a row for every channel
     hyper-decoder                      chain and head (`train.integers`)
     scale, a bell's width              one of 88 rows, an eighth of an octave apart, counted over all levels
+    passes                             for each a chain, of what earlier ones brought back, and a head
     offsets, a net of scale and step   a table [level, row]
 
 What a value costs is then counted and not computed, so it may be a little less than training believed.
@@ -24,6 +25,7 @@ from train import rows
 from train.integers import INPUT_LIMIT, INPUT_UNITS, SHUFFLE, Chain
 from train.nets import rate
 from train.nets.latent import Latent
+from train.nets.passes import ODD, Pass, Told, cells
 
 SCALES = 88
 UNIT_SCALE = 26
@@ -61,6 +63,10 @@ class Rates:
         """The step at a quality."""
         return float(2.0 ** ((self.unit - quality) / 64))
 
+    def level(self, quality: int) -> int:
+        """The level that a quality belongs to."""
+        return sum(first <= quality for first in self.levels) - 1
+
     def middle(self, level: int) -> int:
         """The quality that stands for a level."""
         return int(min(self.levels[level] + LEVEL // 2, self.qualities[-1]))
@@ -95,19 +101,43 @@ def within(cells: Cells, planes: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Reader:
+    """What says means and scales of a pass."""
+
+    of: Pass
+    context: Chain | None
+    """Of the state: nothing if the pass sees none."""
+    head: Chain
+
+    def __call__(self, hidden: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Of hidden [...,D,h,w] and the state [...,C,h,w], 1/64 of a spread, means and scales in their units."""
+        if self.context is not None:
+            hidden = torch.cat((hidden, self.context(state[..., : self.of.seen, :, :])), -3)
+        mean, scale = self.head(hidden).chunk(2, -3)
+        return mean, scale
+
+    def cells(self, y: Tensor) -> Tensor:
+        """Which of those of [...,h,w] the pass codes."""
+        return cells(self.of.parity, *y.shape[-2:]).bool()
+
+
+@dataclass(frozen=True)
 class Model:
     """The integers of a latent that decide before anything is counted."""
 
     latent: Latent
     rates: Rates
     chain: Chain
-    head: Chain
+    readers: tuple[Reader, ...]
+    """Of the passes; of all channels at once if there are none."""
     exponent: Tensor
     """[C], of 2."""
     centre: Tensor
     """[Z,1,1], in 1/64."""
     z_step: Tensor
     """[levels], in 1/64."""
+    offset: Array
+    """[level, row], in steps."""
 
     @classmethod
     def of(cls, latent: Latent, rates: Rates, examples: Sequence[Example], context_units: float = 1.0) -> "Model":
@@ -115,21 +145,20 @@ class Model:
 
         Says so if values of their z lie beyond what may enter the hyper-decoder.
         """
-        channels, width = len(latent.spread), latent.decoder.layers[0].out_channels
         entering = [hyper(latent, each.y) for each in examples]
         _tell_clipped(entering)
         chain = Chain.of(latent.decoder.layers, entering)
-        known = np.full(latent.decoder.head.in_channels, context_units)
-        known[:width] = chain.units
-        wanted = np.repeat([MEAN_UNITS, SCALE_UNITS], channels)
+        below = 0 if examples[0].context is None else examples[0].context.shape[-3]
+        known = np.repeat([chain.units, context_units], [latent.decoder.layers[0].out_channels, below])
         return cls(
             latent,
             rates,
             chain,
-            Chain.head(_absolute(latent), known, wanted),
+            tuple(_readers(latent, examples, known)),
             torch.log2(latent.spread).round().double(),
             torch.round(latent.prior.centre.detach().double() * INPUT_UNITS),
             torch.round(_z_steps(latent, rates) * INPUT_UNITS),
+            learned_offsets(latent, rates),
         )
 
     def whole(self, example: Example, level: int) -> tuple[Tensor, Tensor]:
@@ -150,15 +179,25 @@ class Model:
         """Of y's grid to z's."""
         return sum(layer.kind & SHUFFLE > 0 for layer in self.chain.layers)
 
-    def said(self, entering: Tensor, context: Tensor | None, quality: int) -> tuple[Tensor, Tensor]:
-        """Means [...,C,H,W], float64 in units of y, and rows [...,C,H,W] that the hyper-decoder names."""
+    def said(self, example: Example, entering: Tensor, quality: int) -> tuple[Tensor, Tensor]:
+        """Of the coded cells: means [...,C,h,w], float64 in units of y, and the rows [...,C,h,w] that are named."""
         hidden = self.chain(entering)
-        if context is not None:
-            hidden = torch.cat((hidden, context.double()), -3)
-        mean, scale = self.head(hidden).chunk(2, -3)
-        unit = (self.rates.unit - quality + 4) // 8
-        index = (scale - unit + UNIT_SCALE).clamp(0, SCALES - 1)
-        return mean / MEAN_UNITS * torch.exp2(self.exponent[:, None, None]), index.long()
+        if example.context is not None:
+            hidden = torch.cat((hidden, example.context.double()), -3)
+        hidden, y = example.coded(hidden), example.coded(example.y).double()
+        offset, step = torch.from_numpy(self.offset[self.rates.level(quality)]), self.rates.step(quality)
+        unit, spread = (self.rates.unit - quality + 4) // 8, torch.exp2(self.exponent)[:, None, None]
+        mean, index, state = torch.zeros_like(y), torch.zeros_like(y, dtype=torch.long), torch.zeros_like(y)
+        for reader in self.readers:
+            part, here = (..., slice(reader.of.first, reader.of.end), slice(None), slice(None)), reader.cells(y)
+            means, scales = reader(hidden, state)
+            means = means / MEAN_UNITS * spread[part]
+            rows_ = (scales - unit + UNIT_SCALE).clamp(0, SCALES - 1).long()
+            q = rate.straight((y[part] - means) / step)
+            back = torch.round((means + rate.dequantised(q, offset[rows_]) * step) / spread[part] * INPUT_UNITS)
+            for whole, new in ((mean, means), (index, rows_), (state, back)):
+                whole[part] = torch.where(here, new, whole[part])
+        return mean, index
 
 
 @dataclass
@@ -206,10 +245,9 @@ def counted(model: Model, examples: Sequence[Example]) -> Counts:
         for level in levels_of(number, counts.levels) if example.level is None else (example.level,):
             quality = model.rates.middle(level)
             q, entering = model.whole(example, level)
-            mean, index = model.said(entering, example.context, quality)
-            v = (example.y.double() - mean) / model.rates.step(quality)
+            mean, index = model.said(example, entering, quality)
             counts.add_z(q, level)
-            counts.add_y(example.coded(v), example.coded(index))
+            counts.add_y((example.coded(example.y).double() - mean) / model.rates.step(quality), index)
     return counts
 
 
@@ -224,7 +262,7 @@ def arrays(model: Model, counts: Counts, prefix: str) -> dict[str, Array]:
     z_bits, z_frequencies = rows.rows(list(_z_chances(model, counts)))
     found = {
         "exponent": model.exponent.numpy().astype(np.int8),
-        "offset": np.round(learned_offsets(model) * OFFSET_UNITS).astype(np.int16),
+        "offset": np.round(model.offset * OFFSET_UNITS).astype(np.int16),
         "levels": np.array(model.rates.levels, np.uint16),
         "z_step": model.z_step.numpy().astype(np.int32),
         "centre": model.centre.ravel().numpy().astype(np.int32),
@@ -234,7 +272,19 @@ def arrays(model: Model, counts: Counts, prefix: str) -> dict[str, Array]:
         "z.frequencies": z_frequencies,
     }
     named = {f"{prefix}.{name}": array for name, array in found.items()}
-    return named | model.chain.arrays(f"{prefix}.decoder") | model.head.arrays(f"{prefix}.head")
+    return named | model.chain.arrays(f"{prefix}.decoder") | _read(model, prefix)
+
+
+def _read(model: Model, prefix: str) -> dict[str, Array]:
+    """What says means and scales."""
+    if not model.latent.passes:
+        return model.readers[0].head.arrays(f"{prefix}.head")
+    found: dict[str, Array] = {f"{prefix}.passes": np.array([reader.of for reader in model.readers], np.uint16)}
+    for number, reader in enumerate(model.readers):
+        found |= reader.head.arrays(f"{prefix}.pass.{number}.head")
+        if reader.context is not None:
+            found |= reader.context.arrays(f"{prefix}.pass.{number}.context")
+    return found
 
 
 def scales() -> NDArray[np.float64]:
@@ -243,14 +293,14 @@ def scales() -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def learned_offsets(model: Model) -> Array:
+def learned_offsets(latent: Latent, rates: Rates) -> Array:
     """[level, row] in steps, as the latent's net says; zeros where training had none."""
-    levels = range(len(model.rates.levels))
-    if not model.latent.offset_on:
+    levels = range(len(rates.levels))
+    if not latent.offset_on:
         return np.zeros((len(levels), SCALES))
     known = torch.from_numpy(scales()).float().clamp_min(rate.LEAST_SCALE)
-    steps = torch.tensor([[model.rates.step(model.rates.middle(level))] for level in levels])
-    return model.latent.offsets(known[None].expand(len(levels), -1), steps).double().numpy()
+    steps = torch.tensor([[rates.step(rates.middle(level))] for level in levels])
+    return latent.offsets(known[None].expand(len(levels), -1), steps).double().numpy()
 
 
 @torch.no_grad()
@@ -273,12 +323,11 @@ def estimated(latent: Latent, example: Example, step: float, context: Tensor | N
 @torch.no_grad()
 def integer_bits(model: Model, example: Example, quality: int) -> float:
     """The same bits of y where integers name the means and the scales: what rounding them costs, tables aside."""
-    level = max(i for i, first in enumerate(model.rates.levels) if first <= quality)
-    _, entering = model.whole(example, level)
-    mean, index = model.said(entering, example.context, quality)
-    v = rate.straight((example.y.double() - mean) / model.rates.step(quality))
+    _, entering = model.whole(example, model.rates.level(quality))
+    mean, index = model.said(example, entering, quality)
+    v = rate.straight((example.coded(example.y).double() - mean) / model.rates.step(quality))
     width = torch.from_numpy(scales())[index].clamp_min(rate.LEAST_SCALE)
-    return float(example.coded(rate.normal_bits(v, width)).sum())
+    return float(rate.normal_bits(v, width).sum())
 
 
 def _tell_clipped(entering: Sequence[Tensor]) -> None:
@@ -290,12 +339,32 @@ def _tell_clipped(entering: Sequence[Tensor]) -> None:
         print(f"z is clipped at {reach:.1f}: {beyond} of {count} values lie beyond, up to {largest:.1f}", flush=True)
 
 
-def _absolute(latent: Latent) -> nn.Conv2d:
-    """The hyper-decoder's last layer, which then says scales in units of y: means stay in units of the spread."""
-    head = copy.deepcopy(latent.decoder.head)
+def _readers(latent: Latent, examples: Sequence[Example], known: Array) -> Iterator[Reader]:
+    """Of a latent's passes, or its one head; `known` [D] are the units of what is hidden, and of context."""
+    if not latent.passes:
+        assert latent.decoder.head is not None
+        yield _reader(Pass(0, len(latent.spread)), None, latent.decoder.head, latent.spread, known)
+    for told in latent.passes:
+        assert isinstance(told, Told)
+        chain = Chain.of(told.context, [_seen(latent, each, told.of) for each in examples]) if told.context else None
+        yield _reader(told.of, chain, told.head, latent.spread, known)
+
+
+def _reader(of: Pass, context: Chain | None, head: nn.Conv2d, spread: Tensor, known: Array) -> Reader:
+    """Scales are then in units of y: means stay in units of the spread."""
+    head, channels = copy.deepcopy(head), of.end - of.first
     assert head.bias is not None
-    head.bias.data[len(latent.spread) :] += torch.log2(latent.spread)
-    return head
+    head.bias.data[channels:] += torch.log2(spread[of.first : of.end])
+    units = known if context is None else np.append(known, np.full(head.in_channels - len(known), context.units))
+    return Reader(of, context, Chain.head(head, units, np.repeat([MEAN_UNITS, SCALE_UNITS], channels)))
+
+
+def _seen(latent: Latent, example: Example, of: Pass) -> Tensor:
+    """What is decoded before a pass, but for the rounding: [...,S,h,w] in spreads."""
+    state = (example.coded(example.y) / latent.spread[:, None, None])[..., : of.seen, :, :]
+    if of.parity == ODD:
+        state[..., of.first :, :, :] *= 1 - cells(ODD, *state.shape[-2:])
+    return state
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Starting from the weights of another run: all that fits is taken over, what is new starts as it is made."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,14 +20,29 @@ def checkpoint(runs: Path, recipe: str, part: str = "") -> Path:
 def warm(model: nn.Module, checkpoint: Path, prefix: str = "") -> list[str]:
     """Load a run's averaged weights into `model`, those below `prefix` only; return the names of what is new.
 
+    Weights are taken as `take` does.
+    """
+    there = averaged(checkpoint)
+    found = {name[len(prefix) :]: value for name, value in there.items() if name.startswith(prefix)}
+    new = take(model, found)
+    if len(new) == len(model.state_dict()):
+        raise ValueError(f"{checkpoint} has no weights named {prefix}...: it is of another recipe")
+    return new
+
+
+def averaged(checkpoint: Path) -> dict[str, Tensor]:
+    """The averaged weights of a run."""
+    weights: dict[str, Tensor] = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
+    return weights
+
+
+def take(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Load those weights into `model` that it has; return the names of what is new.
+
     A convolution that has more inputs here than there gets zeros for them, so that it starts by ignoring them.
     """
-    averaged = torch.load(checkpoint, map_location="cpu", weights_only=True)["ema"]
-    found = {name[len(prefix) :]: value for name, value in averaged.items() if name.startswith(prefix)}
     own = model.state_dict()
-    taken = {name: _widened(found[name], own[name]) for name in own if name in found}
-    if not taken:
-        raise ValueError(f"{checkpoint} has no weights named {prefix}...: it is of another recipe")
+    taken = {name: _widened(weights[name], own[name]) for name in own if name in weights}
     model.load_state_dict({**own, **taken})
     return sorted(own.keys() - taken.keys())
 

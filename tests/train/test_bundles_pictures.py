@@ -26,6 +26,7 @@ from train.nets import frequency, picture  # noqa: E402
 from train.nets.denoise import Denoise  # noqa: E402
 from train.nets.frequency import Frequency  # noqa: E402
 from train.nets.latent import Latent  # noqa: E402
+from train.nets.passes import grouped  # noqa: E402
 from train.nets.scalable import Family, PictureLayer, Scalable  # noqa: E402
 
 # The exporter of plain graphs warns that a newer one exists, and of shapes that are constants here.
@@ -63,7 +64,9 @@ def awake(model):
         if isinstance(module, torch.nn.Conv2d) and not module.weight.any():
             torch.nn.init.normal_(module.weight, 0, 0.003)
         if isinstance(module, Latent):
-            module.decoder.head.weight.data *= 3
+            for head in (module.decoder.head, *(told.head for told in module.passes)):
+                if head is not None:
+                    head.weight.data *= 3
     return model.eval().requires_grad_(False)
 
 
@@ -75,7 +78,7 @@ def started(layer, x):
 def frequencies():
     """Small, at the transform of the bands."""
     torch.manual_seed(0)
-    model = Frequency(low=40, high=48)
+    model = Frequency(low=40, high=48, passes=(grouped(6, 40), grouped(8, 48)))
     frequency.start(model, CROPS, 255 / STEP)
     return awake(model)
 
@@ -83,7 +86,7 @@ def frequencies():
 def denoising():
     """Small, at the transforms of pictures and of noise."""
     torch.manual_seed(0)
-    model = Denoise(channels=48, noise_channels=picture.PATCH, deeper=1)
+    model = Denoise(channels=48, noise_channels=picture.PATCH, deeper=(1, 1), passes=grouped(6, 48))
     started(model.clean, CROPS)
     started(model.noisy, 0.5 + torch.randn_like(CROPS) * SIGMA / 255)
     return awake(model)
@@ -291,7 +294,7 @@ def test_the_manifest_says_which_layers_there_are(by_frequency, by_denoising, by
     assert said[2] == [("full", "full", 0, 0)]
 
 
-@pytest.mark.parametrize("make", [frequencies, denoising, alone, lambda: awake(PictureLayer(32, deeper=2))])
+@pytest.mark.parametrize("make", [frequencies, denoising, alone, lambda: awake(PictureLayer(32, deeper=(2, 1)))])
 def test_a_checkpoint_says_what_it_is_of(make, tmp_path):
     model = make()
     torch.save({"ema": model.state_dict()}, tmp_path / "a.pt")

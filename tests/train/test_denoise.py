@@ -67,7 +67,7 @@ def test_the_clean_picture_is_what_counts(pool: Crops) -> None:
 
 def test_the_noisy_layer_adds_what_the_clean_one_left(pool: Crops, tmp_path) -> None:
     torch.manual_seed(0)
-    layer = PictureLayer(deeper=2)
+    layer = PictureLayer(deeper=(2, 2))
     torch.save({"ema": layer.state_dict()}, tmp_path / "checkpoint.pt")
     model = denoise_layers(pool, tmp_path / "checkpoint.pt", 4)
     task = NoiseTask(pool, model, 2, 0)

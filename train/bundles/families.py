@@ -18,6 +18,7 @@ from train.bundles.pictures import Alone, Codec, Pixels
 from train.bundles.progress import track
 from train.nets.denoise import Denoise
 from train.nets.frequency import Frequency
+from train.nets.passes import passes_of
 from train.nets.scalable import PictureLayer, Scalable
 from train.trial import depth, restored, training
 
@@ -70,8 +71,13 @@ def loaded(checkpoint: Path) -> Scalable | Frequency | Denoise | PictureLayer:
 def _model(weights: Weights) -> Frequency | Denoise | PictureLayer | None:
     """An empty one of the family and the sizes of these weights."""
     if "low.spread" in weights:
-        return Frequency(len(weights["low.spread"]), len(weights["high.spread"]))
+        low, high = (passes_of(weights, f"{name}.") for name in ("low", "high"))
+        return Frequency(len(weights["low.spread"]), len(weights["high.spread"]), (low, high))
     if "noisy.latent.spread" in weights:
-        clean = depth(weights, "clean.")
-        return Denoise(len(weights["clean.latent.spread"]), len(weights["noisy.latent.spread"]), clean)
+        return Denoise(
+            len(weights["clean.latent.spread"]),
+            len(weights["noisy.latent.spread"]),
+            depth(weights, "clean."),
+            passes_of(weights, "clean.latent."),
+        )
     return restored(weights) if "latent.spread" in weights else None

@@ -23,7 +23,7 @@ from train.nets.picture import Linear
 LARGE = 4096
 """Values of a weight from which eight bits are worth their scales."""
 BATCH, ROWS, COLUMNS = 0, 2, 3
-EXACT = ("latent.decoder.", "low.decoder.", "high.decoder.", "below.")
+EXACT = ("latent.decoder.", "low.decoder.", "high.decoder.", ".passes.", "below.")
 """What ships as integers is rounded there, from what training left."""
 LARGER = 2, 3
 """How many times the rows and columns of its example a network of free size is tried at as well."""

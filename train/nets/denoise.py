@@ -7,11 +7,13 @@ x - clean^ -> noisy layer -> y2 -> what is added to clean^: the noise, and what 
 import torch
 from torch import Tensor, nn
 
+from train.nets.passes import Passes, grouped
 from train.nets.picture import PATCH
 from train.nets.scalable import PictureLayer
 
-DEEPER = 5
+DEEPER = 8, 6
 """More blocks than the picture layer's: noise is to be told from texture."""
+PASSES = grouped(6, 16, 32, 64, 192)
 HYPER = 32, 48
 """Channels of the noise's z, and of the networks around it: it is much the same everywhere."""
 
@@ -19,9 +21,15 @@ HYPER = 32, 48
 class Denoise(nn.Module):
     """Both layers. Noise has no structure: the upper layer keeps as many channels as a cell has values."""
 
-    def __init__(self, channels: int = 192, noise_channels: int = PATCH, deeper: int = DEEPER) -> None:
+    def __init__(
+        self,
+        channels: int = 192,
+        noise_channels: int = PATCH,
+        deeper: tuple[int, int] = DEEPER,
+        passes: Passes = PASSES,
+    ) -> None:
         super().__init__()
-        self.clean = PictureLayer(channels, deeper=deeper)
+        self.clean = PictureLayer(channels, deeper=deeper, passes=passes)
         self.noisy = PictureLayer(noise_channels, linear=True, hyper=HYPER)  # nor anything for nets to find
 
     def forward(self, x: Tensor, clean_step: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

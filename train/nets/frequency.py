@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from train.nets.blocks import down, quiet, stack, up
 from train.nets.latent import Latent
+from train.nets.passes import Passes, grouped
 from train.nets.picture import Linear, klt
 from train.nets.wavelet import BANDS, join, split
 
@@ -32,6 +33,7 @@ FINE, COARSE = (32, 64), (64, 128)
 """Widths of the low and the high branch at a quarter and at an eighth of the picture's size."""
 LOUD = 8.0
 """What the nets multiply high frequencies by, which are small."""
+PASSES = grouped(6, 16, 32, LOW), grouped(8, 24, 56, HIGH)
 CONTEXT = 32
 REACH = 128.0
 """Of y_low, beyond which the integers that `Beside` ships as tell nothing apart."""
@@ -152,28 +154,35 @@ class Shown:
 
 
 class Frequency(nn.Module):
-    """Analysis, both latents and synthesis; pictures are multiples of 64 high and wide."""
+    """Analysis, both latents and synthesis; pictures are multiples of 64 high and wide.
 
-    def __init__(self, low: int = LOW, high: int = HIGH) -> None:
+    `passes` are those of the low and the high latent; the high one's are passes in each of its tiles.
+    """
+
+    def __init__(self, low: int = LOW, high: int = HIGH, passes: tuple[Passes, Passes] = PASSES) -> None:
         super().__init__()
         self.analysis = FrequencyAnalysis(low, high)
-        self.low = Latent(low, hyper=48, width=64)
-        self.high = Latent(high, hyper=24, width=64, context=CONTEXT)
+        self.low = Latent(low, hyper=48, width=64, passes=passes[0])
+        self.high = Latent(high, hyper=24, width=64, context=CONTEXT, passes=passes[1])
         self.below = Beside(low)
         self.synthesis = FrequencySynthesis(low, high)
 
     def forward(self, x: Tensor, step: Tensor, based: int | None = None) -> Shown:
         """Code pictures [N,3,H,W] with a step each [N]; the base is made of the first `based` of them, else of all."""
-        y_low, y_high = self.analysis(x)
+        low, high, low_bits, high_bits = self.code(*self.analysis(x), step)
+        base = low[:based]
+        both = self.synthesis(torch.cat((low, base)), torch.cat((high, torch.zeros_like(high[:based]))))
+        return Shown(both[len(x) :], both[: len(x)], low_bits, high_bits)
+
+    def code(self, y_low: Tensor, y_high: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Both latents as they come back, and the bits of each [N]."""
         low = self.low(y_low, step)
         tiles = (folded(y) for y in (y_high, self.below(low.y)))
         count = (y_high.shape[2] // TILE) * (y_high.shape[3] // TILE)
         coded = self.high(next(tiles), step.repeat_interleave(count), context=next(tiles))
         high = unfolded(coded.y, y_high.shape[2], y_high.shape[3])
-        base = low.y[:based]
-        both = self.synthesis(torch.cat((low.y, base)), torch.cat((high, torch.zeros_like(high[:based]))))
-        bits = (coded.bits + coded.side_bits).view(len(x), count).sum(1)
-        return Shown(both[len(x) :], both[: len(x)], low.bits + low.side_bits, bits)
+        bits = (coded.bits + coded.side_bits).view(len(y_low), count).sum(1)
+        return low.y, high, low.bits + low.side_bits, bits
 
 
 def folded(y: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 LEAST_SCALE = 0.11
 """Of a scale in steps: below, the zero costs next to nothing anyway (Balle et al., ICLR 2018)."""
 LEAST_CHANCE = 1e-9
+LEAST_DEVIATION = 0.02
+"""Of a z that a density is fitted to."""
 
 
 def straight(x: Tensor) -> Tensor:
@@ -66,6 +68,12 @@ class Prior(nn.Module):
         self.centre = nn.Parameter(torch.zeros(channels, 1, 1))
         self.spread = nn.Parameter(torch.zeros(channels, 1, 1))
         """Logarithm of the logistic scale."""
+
+    @torch.no_grad()
+    def fit(self, z: Tensor) -> None:
+        """Make it as wide as z [N,C,H,W] is."""
+        deviation = z.float().std((0, 2, 3)).clamp_min(LEAST_DEVIATION)
+        self.spread.copy_(torch.log(deviation * math.sqrt(3) / math.pi)[:, None, None])
 
     def bits(self, z: Tensor, step: Tensor) -> Tensor:
         """Bits of each element, integrated over its step."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from train.nets.blocks import Residual, stack, up
 from train.nets.features import CONTEXT, PATCH, FeatureAnalysis, LatentTransform
 from train.nets.latent import Latent
+from train.nets.passes import Passes
 from train.nets.picture import Analysis, Synthesis
 
 PREVIEW = 160
@@ -86,18 +87,18 @@ class PictureLayer(nn.Module):
         channels: int = 192,
         context: int = 0,
         conditional: int = 0,
-        deeper: int = 0,
+        deeper: tuple[int, int] = (0, 0),
         linear: bool = False,
         hyper: tuple[int, int] = HYPER,
+        passes: Passes = (),
     ) -> None:
-        """With `deeper`, so many more blocks at a quarter of the picture's size on both sides; `linear`: no nets.
-
-        `hyper` are the channels of z and of the networks around it.
+        """With `deeper`, so many more blocks at a quarter of the picture's size in analysis and synthesis; `linear`: no
+        nets. `hyper` are the channels of z and of the networks around it.
         """
         super().__init__()
-        self.analysis = Analysis(channels, context, 0 if linear else 2 + deeper)
-        self.latent = Latent(channels, *hyper, context=conditional)
-        self.synthesis = Synthesis(channels, context, 0 if linear else 3 + deeper)
+        self.analysis = Analysis(channels, context, 0 if linear else 2 + deeper[0])
+        self.latent = Latent(channels, *hyper, context=conditional, passes=passes)
+        self.synthesis = Synthesis(channels, context, 0 if linear else 3 + deeper[1])
 
     def forward(
         self, x: Tensor, step: Tensor, context: Tensor | None = None, known: Tensor | None = None

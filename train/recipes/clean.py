@@ -14,7 +14,7 @@ from train.warm import checkpoint, warm
 
 SEED = 7
 STEPS = 9_000
-DEEPER = 2
+DEEPER = 2, 2
 PLAN = {"rate": 3e-3, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.7}
 
 

@@ -8,12 +8,12 @@ from bench.settings import data_root
 from train.crops import crops
 from train.denoise import CLEANEST, COARSEST, CleanTask
 from train.loop import Plan, Run, fit
-from train.nets.denoise import DEEPER
 from train.nets.scalable import PictureLayer
 from train.warm import checkpoint, warm
 
 SEED = 10
 STEPS = 12_500
+DEEPER = 5, 5
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.8}
 
 

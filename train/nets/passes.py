@@ -1,0 +1,90 @@
+"""A latent coded in passes: each is told what those before it brought back.
+
+    hidden, from z ------------------------------------------------+-> head -> means, scales of the pass's channels
+    state: y^ of earlier passes, else 0 -> 3x3 -> ReLU -> 1x1 -> ReLU
+
+A pass takes some channels (Minnen & Singh, ICIP 2020) at all cells, or at those of one colour of a checkerboard (He et
+al., CVPR 2021; both: He et al., CVPR 2022). The first channels are those that vary most and tell most: they go in small
+groups, the very first on the checkerboard. All of it ships as integers, like the hyper-decoder.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from train.nets.blocks import quiet
+
+EVEN, ODD, ALL = 0, 1, 2
+"""Parity of a pass's cells: row + column."""
+WIDTH = 96
+
+
+class Pass(NamedTuple):
+    """Channels first to end - 1, at the cells of a parity."""
+
+    first: int
+    end: int
+    parity: int = ALL
+
+    @property
+    def seen(self) -> int:
+        """How many channels have something decoded before it."""
+        return self.end if self.parity == ODD else self.first
+
+
+Passes = tuple[Pass, ...]
+
+
+def grouped(*ends: int) -> Passes:
+    """Groups of channels that end there, the first one on a checkerboard."""
+    first = [Pass(0, ends[0], parity) for parity in (EVEN, ODD)]
+    return (*first, *(Pass(*group) for group in pairwise(ends)))
+
+
+def cells(parity: int, height: int, width: int) -> Tensor:
+    """1 where a cell [H,W] is of the parity, else 0."""
+    if parity == ALL:
+        return torch.ones(height, width)
+    return ((torch.arange(height)[:, None] + torch.arange(width)) % 2 == parity).float()
+
+
+class Told(nn.Module):
+    """hidden [N,D,H,W] and the state [N,S,H,W] -> mean and log2 scale of a pass's channels, as a `HyperDecoder`'s."""
+
+    def __init__(self, of: Pass, hidden: int, width: int = WIDTH) -> None:
+        super().__init__()
+        self.of = of
+        self.register_buffer("place", torch.tensor(of))
+        """The same, for whoever has only the weights."""
+        wide = nn.Conv2d(of.seen, width, 3, padding=1, padding_mode="replicate") if of.seen else None
+        self.context = nn.Sequential(wide, nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()) if wide else None
+        self.head = quiet(nn.Conv2d(hidden + (width if wide else 0), 2 * (of.end - of.first), 1))
+
+    def forward(self, hidden: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return means and log2 scales."""
+        if self.context is not None:
+            hidden = torch.cat((hidden, self.context(state).to(hidden.dtype)), 1)
+        mean, scale = self.head(hidden).chunk(2, 1)
+        return mean, scale
+
+
+def passes_of(weights: Mapping[str, Tensor], latent: str) -> Passes:
+    """Those of the latent whose weights' names begin so."""
+    found: list[Pass] = []
+    while (name := f"{latent}passes.{len(found)}.place") in weights:
+        found.append(Pass(*weights[name].tolist()))
+    return tuple(found)
+
+
+def split(weights: Mapping[str, Tensor], latent: str, passes: Passes) -> dict[str, Tensor]:
+    """Weights of a latent that was coded at once, its head's shared out to passes: they begin where it was."""
+    name = f"{latent}decoder.head."
+    found = {each: value for each, value in weights.items() if not each.startswith(name)}
+    for number, (first, end, _) in enumerate(passes):
+        for part in ("weight", "bias"):
+            rows = [half[first:end] for half in weights[name + part].chunk(2)]
+            found[f"{latent}passes.{number}.head.{part}"] = torch.cat(rows)
+    return found
