@@ -1,7 +1,7 @@
 """The networks between a picture and its latent of a cell for `stride` x `stride` pixels, run by tiles.
 
-So what they need of memory does not grow with the picture. The picture is continued by its edge to whole cells; nobody
-but the encoder sees that.
+So what they need of memory does not grow with the picture. The picture is continued to whole cells, flat, which costs
+the fewest bits; nobody but the encoder sees that.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -71,20 +71,33 @@ class PictureNetworks:
 
     def source(self, picture: Pixels) -> Source:
         """Of a picture [H, W, 3]."""
-        return lambda cells: planes(picture, scaled(cells, self.stride))
+        return lambda cells: planes(picture, scaled(cells, self.stride), self.stride)
 
 
 def _parts(grids: Mapping[str, Features], tile: Tile) -> dict[str, Features]:
     return {name: grid[:, *tile.outer][None] for name, grid in grids.items()}
 
 
-def planes(picture: Pixels, where: Where) -> Features:
-    """A part of the picture as [3, H, W] in 0..1; beyond its right and lower edge, the edge goes on."""
+def planes(picture: Pixels, where: Where, cell: int) -> Features:
+    """A part of the picture, of whole cells, as [3, H, W] in 0..1; beyond its right and lower edge, see `widened`."""
     down, across = where
-    part = picture[down, across]
-    beyond = down.stop - down.start - part.shape[0], across.stop - across.start - part.shape[1]
-    part = np.pad(part, ((0, beyond[0]), (0, beyond[1]), (0, 0)), "edge")
-    return part.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    part = picture[down, across].transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    part = widened(part, across.stop - across.start, cell)
+    return widened(part.swapaxes(1, 2), down.stop - down.start, cell).swapaxes(1, 2)
+
+
+def widened(x: Features, width: int, cell: int) -> Features:
+    """[3, h, w] made as wide: every `cell` rows go on in the mean colour of what they end in, `cell` columns.
+
+    Repeating the last column would draw its noise out into stripes, which are costly.
+    """
+    beyond = width - x.shape[2]
+    if not beyond:
+        return x
+    starts = range(0, x.shape[1], cell)
+    ends = [x[:, start : start + cell, -cell:].mean((1, 2), keepdims=True) for start in starts]
+    flat = [np.broadcast_to(e, (len(x), min(cell, x.shape[1] - s), beyond)) for s, e in zip(starts, ends, strict=True)]
+    return np.concatenate([x, np.concatenate(flat, 1)], 2)
 
 
 def to_pixels(x: Features) -> Pixels:

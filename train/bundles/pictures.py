@@ -22,7 +22,7 @@ from common import bundle as bundles
 from common.bundle import Bundle, Side
 from common.codec.latent import Cells, LatentCoder
 from common.layers import FULL
-from common.scalable import PictureLayers
+from common.scalable import PictureLayers, picture_networks
 from common.scalable.latent_features import ARRAYS
 from train import latents
 from train.bundles.build import packed
@@ -138,10 +138,9 @@ def of_layer(prefix: str, ends: Ends, latent: Latent, x: Tensor, shown: Side = "
 
 
 def planes(picture: Pixels) -> Tensor:
-    """A picture [H,W,3] as x [1,3,h,w] in 0..1, continued by its edge to whole cells."""
-    height, width = picture.shape[:2]
-    whole = np.pad(picture, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), "edge")
-    return torch.from_numpy(whole).permute(2, 0, 1)[None].float() / 255
+    """A picture [H,W,3] as x [1,3,h,w] in 0..1, continued to whole cells as an edge does it."""
+    height, width = (slice(0, -(-side // STRIDE) * STRIDE) for side in picture.shape[:2])
+    return torch.from_numpy(np.ascontiguousarray(picture_networks.planes(picture, (height, width), STRIDE)))[None]
 
 
 def small(x: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ class Shipped:
             return base, self.model.middle(frame.features, step, frame.mask, base.features)
 
     def _picture(self, frame: Frame, under: Decoded) -> tuple[Tensor, Tensor]:
-        """X [1,3,h,w], continued by its edge to whole cells, and the context [1,K,h/16,w/16]."""
+        """X [1,3,h,w], continued to whole cells, and the context [1,K,h/16,w/16]."""
         x, told = planes(frame.picture), under.context[0].numpy()
         grid = x.shape[2] // STRIDE, x.shape[3] // STRIDE
         context = resample(told, lattice(frame.box, self.size, (told.shape[1], told.shape[2]), grid, STRIDE))
