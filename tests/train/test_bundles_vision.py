@@ -96,10 +96,13 @@ def test_both_halves_find_what_the_whole_finds(case):
             return
         (expected,) = model(list(case.normalised))
     assert len(raw[0]) == len(expected["scores"]) > 0
-    np.testing.assert_allclose(raw[0].max(1), expected["scores"], atol=1e-3)
-    close = np.abs(raw[1] - expected["boxes"].numpy()).max(1) < 0.1
-    # Scores that are equal to the last digit may change places.
-    assert close.mean() > 0.95 and np.mean(raw[0].argmax(1) + 1 == expected["labels"].numpy()) > 0.95
+    # Order says little: scores that are equal to the last digit change places. Of two boxes that overlap by just the
+    # threshold either stays, which decides about others: random weights make many such, of scores that hardly differ.
+    scores, boxes, labels = (expected[name].numpy() for name in ("scores", "boxes", "labels"))
+    same = np.abs(raw[1][:, None] - boxes).max(2) < 0.1
+    same &= np.abs(raw[0].max(1)[:, None] - scores) < 1e-3
+    same &= raw[0].argmax(1)[:, None] + 1 == labels
+    assert same.any(1).mean() > 0.85 and same.any(0).mean() > 0.85
 
 
 def test_what_is_said_before_suppression_is_the_same(case):
