@@ -75,12 +75,12 @@ def promises_of_a_killed_writer(folder: Path, acknowledged: int) -> list[list[st
     command = [sys.executable, "-c", _WRITER, folder]
     writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
-    lines = [writer.stdout.readline().split() for _ in range(acknowledged)]
+    lines = [writer.stdout.readline() for _ in range(acknowledged)]
     writer.send_signal(signal.SIGKILL)
-    lines += [line.split() for line in writer.stdout.read().splitlines() if line.count(" ") == 1]
+    lines += writer.stdout.readlines()
     writer.stdout.close()
     writer.wait()
-    return lines
+    return [line.split() for line in lines if line.endswith("\n")]  # it may have died in the middle of the last
 
 
 @pytest.mark.parametrize("acknowledged", [1, 57, 200])
