@@ -10,7 +10,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 SIZE = 256
@@ -45,6 +47,11 @@ def crops(root: Path, cache: Path, seed: int = 1) -> Crops:
         _cut(root, path, index, np.random.default_rng(seed))
     where = np.load(index)
     return Crops(np.memmap(path, np.uint8, "r", shape=(len(where), SIZE, SIZE, 3)), where)
+
+
+def pictures(crops: Tensor) -> Tensor:
+    """Crops uint8 [B,H,W,3] as x [B,3,H,W] in 0..1."""
+    return crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
 
 
 def _cut(root: Path, path: Path, index: Path, rng: np.random.Generator) -> None:

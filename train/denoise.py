@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.noise import noisy
-from train.crops import Crops
+from train.crops import Crops, pictures
 from train.nets.denoise import Denoise
 from train.nets.picture import PATCH, STRIDE, start
 from train.noise import drawn
@@ -23,29 +23,38 @@ NOISE = (0.0012, FINEST)
 
 
 class CleanTask(PixelTask):
-    """Noisy crops in, rate + lambda * distance from the clean ones out; lambda is drawn for every step."""
+    """Noisy crops in, rate + lambda * distance from the clean ones out; lambda is drawn for every crop."""
 
     def batch(self, step: int, progress: float) -> Any:
-        """Clean and noisy crops uint8 [B,256,256,3]."""
+        """Clean and noisy crops uint8 [B,256,256,3], turned at random."""
         rng = np.random.default_rng((self.seed, step))
         rows = (step * self.size + np.arange(self.size)) % len(self.pool)
-        clean = self.pool.pixels[rows]
+        clean = np.stack([np.rot90(each, rng.integers(4)) for each in self.pool.pixels[rows]])
         seen = np.stack([noisy(each, sigma, rng, gain) for each in clean for sigma, gain in [drawn(rng)]])
         return torch.from_numpy(clean), torch.from_numpy(seen)
 
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
-        """Bits a pixel and the weighted squared error."""
+        """Bits a pixel and the weighted squared error, of each crop by its `share`."""
         rng = np.random.default_rng((self.seed, step, 1))
-        weight = float(np.exp(rng.uniform(np.log(self.weights[0]), np.log(self.weights[-1]))))
-        clean, seen = (picture(each) for each in batch)
-        found, bits = self.model(seen, torch.full((len(seen),), step_of(weight), device=seen.device))
-        error = (found - clean).square().mean() * 255**2
-        return {"bits": bits.mean() / (seen.shape[2] * seen.shape[3]), "error": weight * error}
+        clean, seen = (pictures(each) for each in batch)
+        count, reach = len(seen), np.log(self.weights[-1] / self.weights[0])
+        even = (rng.permutation(count) + rng.random(count)) / count  # one in each part of the range
+        weight = torch.from_numpy(self.weights[0] * np.exp(even * reach)).float().to(seen.device)
+        found, bits = self.model(seen, step_of(weight))
+        bits = bits / (seen.shape[2] * seen.shape[3])
+        error = weight * (found - clean).square().mean((1, 2, 3)) * 255**2
+        part = share((bits + error).detach(), weight)
+        return {"bits": (part * bits).mean(), "error": (part * error).mean()}
 
 
-def picture(crops: Tensor) -> Tensor:
-    """Crops uint8 [B,H,W,3] as x [B,3,H,W] in 0..1."""
-    return crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
+def share(loss: Tensor, weight: Tensor) -> Tensor:
+    """By how much a crop counts with this loss at this lambda, both [B].
+
+    Fine pictures have some seven times the bits of coarse ones, rough ones some ten times those of smooth ones, and a
+    tenth fewer bits are worth as much in either. So the fine count less, and the rough less, but more than that: where
+    pictures of both kinds are coded the rough make up most of the bytes.
+    """
+    return (loss * (weight / (COARSEST * CLEANEST) ** 0.5) ** 0.75).rsqrt()
 
 
 class NoiseTask:
@@ -63,7 +72,7 @@ class NoiseTask:
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Bits a pixel and the weighted squared error."""
         rng = np.random.default_rng((self.seed, step, 1))
-        seen = picture(batch[1])
+        seen = pictures(batch[1])
         clean, weight = (float(np.exp(rng.uniform(*np.log(ends)))) for ends in ((COARSEST, CLEANEST), NOISE))
         steps = (torch.full((len(seen),), step_of(each), device=seen.device) for each in (clean, weight))
         _, found, _, bits = self.model(seen, *steps)
@@ -82,7 +91,7 @@ def denoise_layers(pool: Crops, clean: Path, count: int = 200, seed: int = 0) ->
     patches = []
     for row in rows:
         sigma, gain = drawn(rng)
-        seen = picture(torch.from_numpy(noisy(pool.pixels[row], sigma, rng, gain))[None])
+        seen = pictures(torch.from_numpy(noisy(pool.pixels[row], sigma, rng, gain))[None])
         found, _ = model.clean(seen, torch.ones(1))
         patched = torch.nn.functional.pixel_unshuffle(seen - found + 0.5, STRIDE)
         patches.append(patched.permute(0, 2, 3, 1).reshape(-1, PATCH))

@@ -9,9 +9,9 @@ from torch import Tensor
 from bench.networks import shipped as bundle_of
 from common import bundle as bundles
 from train import shipped
-from train.crops import Crops
+from train.crops import Crops, pictures
 from train.nets.frequency import PASSES, Frequency, folded, start
-from train.nets.passes import split
+from train.nets.passes import shared
 from train.pixels import KLT_STEP, AnyRateTask, step_of
 from train.warm import take
 
@@ -23,7 +23,7 @@ def frequency_layers(pool: Crops, count: int = 600, seed: int = 0) -> Frequency:
     """The family as it stands before training: at the transform of its bands."""
     model = Frequency()
     rows = np.sort(np.random.default_rng(seed).choice(len(pool), count, replace=False))
-    start(model, torch.from_numpy(pool.pixels[rows]).permute(0, 3, 1, 2).float() / 255, 255 / KLT_STEP)
+    start(model, pictures(torch.from_numpy(pool.pixels[rows])), 255 / KLT_STEP)
     return model
 
 
@@ -32,7 +32,7 @@ class FrequencyTask(AnyRateTask):
 
     def parts(self, batch: Any, weight: float) -> dict[str, Tensor]:
         """Bits a pixel of both layers, and the weighted squared errors of both pictures."""
-        x = pixels(batch)
+        x = pictures(batch)
         shown = self.model(x, torch.full((len(x),), step_of(weight), device=x.device), len(x) // 2)
         area = x.shape[2] * x.shape[3]
         full, base = ((found - x[: len(found)]).square().mean() * 255**2 * weight for found in (shown.full, shown.base))
@@ -50,15 +50,10 @@ class PassesTask(AnyRateTask):
     def parts(self, batch: Any, weight: float) -> dict[str, Tensor]:
         """Bits a pixel of both layers."""
         with torch.no_grad():
-            y = self.model.analysis(pixels(batch))
+            y = self.model.analysis(pictures(batch))
         *_, low, high = self.model.code(*y, torch.full((len(batch),), step_of(weight), device=batch.device))
         area = batch.shape[1] * batch.shape[2]
         return {"low_bits": low.mean() / area, "high_bits": high.mean() / area}
-
-
-def pixels(crops: Tensor) -> Tensor:
-    """Crops uint8 [B,H,W,3] as x [B,3,H,W] in 0..1."""
-    return crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -69,12 +64,12 @@ def shipped_in_passes(pool: Crops, count: int = 16) -> Frequency:
     """
     weights = shipped.frequency(bundles.load(bundle_of("frequency"), "both"))
     for name, passes in zip(("low.", "high."), PASSES, strict=True):
-        weights = split(weights, name, passes)
+        weights = shared(weights, name, passes)
     model = Frequency()
     take(model, weights)
     model.analysis.requires_grad_(False)
     model.synthesis.requires_grad_(False)
-    low, high = model.analysis(pixels(torch.from_numpy(pool.pixels[:count])))
+    low, high = model.analysis(pictures(torch.from_numpy(pool.pixels[:count])))
     for latent, y in ((model.low, low), (model.high, folded(high))):
         latent.offsets.requires_grad_(False)  # which serve the picture
         latent.prior.fit(latent.analysis(y / latent.spread[:, None, None]))

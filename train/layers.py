@@ -14,7 +14,7 @@ from bench.settings import data_root
 from common.bundle import Input
 from train import base_layer
 from train.base_layer import Distance
-from train.crops import SIZE, Crops, crops
+from train.crops import SIZE, Crops, crops, pictures
 from train.cuts import Cuts
 from train.loop import Plan, Run, fit
 from train.nets.picture import STRIDE
@@ -90,7 +90,7 @@ class LayersTask:
     def loss(self, batch: Any, step: int, progress: float) -> dict[str, Tensor]:
         """Thousands of bits of a frame's base and of a crop, and what their errors are worth in such."""
         crops, features, mask, views, places, quality, chosen = batch
-        x = crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
+        x = pictures(crops)
         features = features.to(memory_format=torch.channels_last)
         steps = base_layer.step_of(quality)
         base = self.model.base(features, steps, mask, told=self.model.family.shared)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.settings import data_root
 from train import base_layer
 from train.calibration.basis import FLOOR, whitened
-from train.crops import SIZE, crops
+from train.crops import SIZE, crops, pictures
 from train.layers import PICTURE, LayersTask
 from train.loop import Plan, Run, fit
 from train.masks import Masks, masks
@@ -82,7 +82,7 @@ class MiddleTask:
         # Whatever is asked of masks: the picture must know what it is told at every quality of either.
         shuffled = base_layer.step_of(quality.roll(1).clamp(*QUALITIES))
         under = model.middle(features, shuffled, mask, base.features, told=False)
-        x = crop.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
+        x = pictures(crop)
         picture_step = torch.full((len(x),), step_of(chosen), device=x.device)
         found, bits = model.picture_of(x, picture_step, under, base, places)
         error = (found - x).square().mean() * 255**2

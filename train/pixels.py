@@ -1,13 +1,13 @@
 """Training of the picture layer: crops in, rate and distortion out, for one step size or many."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from train.crops import Crops
+from train.crops import Crops, pictures
 from train.nets.picture import PATCH, STRIDE, start
 from train.nets.scalable import PictureLayer
 
@@ -16,11 +16,12 @@ FINEST = 0.045
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0112, 0.0162, 0.0225, 0.032, FINEST)
 """Those of a variable rate's training."""
 OBJECTIVES = 4
+Weight = TypeVar("Weight", float, Tensor)
 KLT_STEP = 13.9
 """Of an orthonormal transform of 0..255 at FINEST: sqrt(12 D), D = 1 / (2 ln 2 lambda)."""
 
 
-def step_of(weight: float) -> float:
+def step_of(weight: Weight) -> Weight:
     """The step that goes with a lambda: distortion grows with the square of one and falls with the other."""
     return (FINEST / weight) ** 0.5
 
@@ -50,8 +51,7 @@ class PixelTask:
 
     def parts(self, batch: Any, weight: float) -> dict[str, Tensor]:
         """The loss at one lambda."""
-        x = batch.permute(0, 3, 1, 2).float().div(255)
-        x = x.to(memory_format=torch.channels_last)
+        x = pictures(batch)
         found, bits = self.model(x, torch.full((len(x),), step_of(weight), device=x.device))
         pixels = x.shape[2] * x.shape[3]
         error = (found - x).square().mean() * 255**2
@@ -80,6 +80,6 @@ class VariableTask(PixelTask):
 def patches(pool: Crops, count: int = 2000, seed: int = 0) -> Tensor:
     """Patches [M,768] of the crops, as `PixelUnshuffle` lays them out."""
     rows = np.sort(np.random.default_rng(seed).choice(len(pool), min(count, len(pool)), replace=False))
-    x = torch.from_numpy(pool.pixels[rows]).permute(0, 3, 1, 2).float() / 255
+    x = pictures(torch.from_numpy(pool.pixels[rows]))
     patched = torch.nn.functional.pixel_unshuffle(x, STRIDE)
     return patched.permute(0, 2, 3, 1).reshape(-1, PATCH)

@@ -22,6 +22,7 @@ from train import latents
 from train.crops import SHARES, SIZE
 from train.latents import Example, Model, Rates
 from train.nets.passes import passes_of
+from train.nets.picture import depths_of
 from train.nets.scalable import PictureLayer
 
 WHOLE = 64
@@ -29,8 +30,6 @@ WHOLE = 64
 UNIT = 512
 PREFIX = "full"
 LISTING = "instances_train.json"
-USUAL = {"analysis.quarter.": 3, "synthesis.quarter.": 4}
-"""Where a picture layer's blocks at a quarter of the picture's size are, after a convolution; so many with that."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +107,9 @@ def loaded(checkpoint: Path) -> PictureLayer:
 
 def restored(weights: Mapping[str, Tensor]) -> PictureLayer:
     """A picture layer of these weights, as deep and in as many passes as they are."""
-    codec = PictureLayer(len(weights["latent.spread"]), deeper=depth(weights), passes=passes_of(weights, "latent."))
+    codec = PictureLayer(len(weights["latent.spread"]), depths=depths_of(weights), passes=passes_of(weights, "latent."))
     codec.load_state_dict(weights)
     return codec.eval().requires_grad_(False)
-
-
-def depth(weights: Mapping[str, Tensor], prefix: str = "") -> tuple[int, int]:
-    """How many more blocks than usual the analysis and the synthesis have whose weights' names begin so."""
-    names = [name.removeprefix(prefix) for name in weights if name.startswith(prefix)]
-    analysis, synthesis = (
-        len({name.split(".")[2] for name in names if name.startswith(where)}) - usual for where, usual in USUAL.items()
-    )
-    return analysis, synthesis
 
 
 def report(trial: Trial, images: Sequence[Path], qualities: Sequence[int]) -> None:

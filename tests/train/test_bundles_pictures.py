@@ -27,6 +27,7 @@ from train.nets.denoise import Denoise  # noqa: E402
 from train.nets.frequency import Frequency  # noqa: E402
 from train.nets.latent import Latent  # noqa: E402
 from train.nets.passes import grouped  # noqa: E402
+from train.nets.picture import Depth  # noqa: E402
 from train.nets.scalable import Family, PictureLayer, Scalable  # noqa: E402
 
 # The exporter of plain graphs warns that a newer one exists, and of shapes that are constants here.
@@ -86,7 +87,12 @@ def frequencies():
 def denoising():
     """Small, at the transforms of pictures and of noise."""
     torch.manual_seed(0)
-    model = Denoise(channels=48, noise_channels=picture.PATCH, deeper=(1, 1), passes=grouped(6, 48))
+    model = Denoise(
+        channels=48,
+        noise_channels=picture.PATCH,
+        depths=(Depth(3, 1), Depth(4, 3)),
+        passes=grouped(6, 20, 48, checkered=2),
+    )
     started(model.clean, CROPS)
     started(model.noisy, 0.5 + torch.randn_like(CROPS) * SIGMA / 255)
     return awake(model)
@@ -294,7 +300,9 @@ def test_the_manifest_says_which_layers_there_are(by_frequency, by_denoising, by
     assert said[2] == [("full", "full", 0, 0)]
 
 
-@pytest.mark.parametrize("make", [frequencies, denoising, alone, lambda: awake(PictureLayer(32, deeper=(2, 1)))])
+@pytest.mark.parametrize(
+    "make", [frequencies, denoising, alone, lambda: awake(PictureLayer(32, depths=(Depth(3), Depth(4, 1))))]
+)
 def test_a_checkpoint_says_what_it_is_of(make, tmp_path):
     model = make()
     torch.save({"ema": model.state_dict()}, tmp_path / "a.pt")

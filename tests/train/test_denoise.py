@@ -7,10 +7,11 @@ import torch
 from bench.noise import noisy
 from tests.train import tiny_photos
 from train.crops import Crops, crops
-from train.denoise import CLEANEST, COARSEST, CleanTask, NoiseTask, denoise_layers
+from train.denoise import CLEANEST, COARSEST, CleanTask, NoiseTask, denoise_layers, share
+from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
 from train.noise import drawn
-from train.pixels import patches, picture_layer
+from train.pixels import patches, picture_layer, step_of
 
 GREY = np.full((400, 400, 3), 128, np.uint8)
 
@@ -65,9 +66,32 @@ def test_the_clean_picture_is_what_counts(pool: Crops) -> None:
     assert far["error"] > near["error"]
 
 
+def test_every_crop_has_a_rate_of_its_own_and_is_turned(pool: Crops) -> None:
+    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, CLEANEST), 4, 0)
+    asked: list[torch.Tensor] = []
+    task.model.register_forward_pre_hook(lambda _, given: asked.append(given[1]))
+    turned = 0
+    for step in range(6):
+        clean, seen = task.batch(step, 0.0)
+        task.loss((clean, seen), step, 0.0)
+        rows = (4 * step + np.arange(4)) % len(pool)
+        turned += sum(not np.array_equal(new, old) for new, old in zip(clean.numpy(), pool.pixels[rows], strict=True))
+    assert 9 <= turned < 24
+    for steps in asked:  # one in each quarter of the range of lambda
+        place = 1 - torch.log(steps / step_of(CLEANEST)) / np.log(step_of(COARSEST) / step_of(CLEANEST))
+        assert sorted((place * 4).int().tolist()) == [0, 1, 2, 3]
+
+
+def test_fine_and_rough_crops_count_less_a_bit() -> None:
+    loss, weight = torch.tensor([0.5, 2.0, 0.5]), torch.tensor([COARSEST, COARSEST, CLEANEST])
+    shares = share(loss, weight)
+    assert float(shares[0] / shares[1]) == pytest.approx(2)
+    assert shares[2] < shares[0]
+
+
 def test_the_noisy_layer_adds_what_the_clean_one_left(pool: Crops, tmp_path) -> None:
     torch.manual_seed(0)
-    layer = PictureLayer(deeper=(2, 2))
+    layer = PictureLayer(depths=(Depth(3), Depth(4)))
     torch.save({"ema": layer.state_dict()}, tmp_path / "checkpoint.pt")
     model = denoise_layers(pool, tmp_path / "checkpoint.pt", 4)
     task = NoiseTask(pool, model, 2, 0)

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from train.nets.latent import Latent  # noqa: E402
-from train.nets.passes import ALL, EVEN, ODD, Pass, cells, grouped, passes_of, split  # noqa: E402
+from train.nets.passes import ALL, EVEN, ODD, Pass, cells, grouped, passes_of, shared  # noqa: E402
 from train.warm import take  # noqa: E402
 
 CHANNELS = 8
@@ -28,6 +28,12 @@ def test_groups_cover_all_channels_once():
     even, odd = cells(EVEN, 3, 5), cells(ODD, 3, 5)
     assert even[0, 0] == 1
     assert torch.equal(even + odd, cells(ALL, 3, 5))
+
+
+def test_several_groups_may_be_on_the_checkerboard():
+    passes = grouped(2, 5, CHANNELS, checkered=2)
+    assert passes == (Pass(0, 2, EVEN), Pass(0, 2, ODD), Pass(2, 5, EVEN), Pass(2, 5, ODD), Pass(5, 8, ALL))
+    assert [each.seen for each in passes] == [0, 2, 2, 5, 5]
 
 
 def known(net, y):
@@ -64,10 +70,24 @@ def test_odd_cells_see_even_ones():
 
 def test_passes_begin_by_saying_what_one_head_said():
     whole, parts = latent(()), latent(seed=1)
-    new = take(parts, split(whole.state_dict(), "", PASSES))
+    new = take(parts, shared(whole.state_dict(), "", PASSES))
     assert {name.split(".")[2] for name in new} == {"context", "place"}
     y = 2 * torch.randn(2, CHANNELS, 8, 12)
     one, other = (net(y, STEP.expand(2)) for net in (whole, parts))
+    assert torch.allclose(one.y, other.y, atol=1e-5)
+    assert torch.allclose(one.bits, other.bits, rtol=1e-4)
+
+
+def test_more_checkerboard_begins_by_saying_what_less_of_it_said():
+    net = latent()
+    for told in net.passes:
+        if told.context is not None:
+            torch.nn.init.normal_(told.head.weight, 0, 0.1)
+    more = latent(grouped(2, 5, CHANNELS, checkered=3), seed=1)
+    new = take(more, shared(net.state_dict(), "", grouped(2, 5, CHANNELS, checkered=3)))
+    assert {name.split(".")[2] for name in new} == {"place"}
+    y = 2 * torch.randn(2, CHANNELS, 8, 12)
+    one, other = (each(y, STEP.expand(2)) for each in (net, more))
     assert torch.allclose(one.y, other.y, atol=1e-5)
     assert torch.allclose(one.bits, other.bits, rtol=1e-4)
 

@@ -7,8 +7,8 @@ from bench.networks import shipped
 from common import bundle, feature_codec
 from train.base_layer import UNIT, base_layer, step_of
 from train.nets.features import matrices
-from train.nets.picture import PATCH, STRIDE
-from train.nets.scalable import CONTEXT, Family, Scalable
+from train.nets.picture import PATCH, STRIDE, USUAL, Depth, depths_of
+from train.nets.scalable import CONTEXT, Family, PictureLayer, Scalable
 from train.pixels import picture_layer
 
 
@@ -24,6 +24,12 @@ def test_a_picture_layer_starts_as_the_best_linear_transform() -> None:
     assert halves[0].square().sum() < halves[1].square().sum()
     gram = layer.analysis.linear.fixed @ layer.synthesis.linear.fixed
     assert torch.allclose(gram, torch.eye(192), atol=1e-4)
+
+
+def test_weights_say_how_deep_they_are() -> None:
+    depths = Depth(3, 1), Depth(1, 4)
+    assert depths_of(PictureLayer(8, depths=depths).state_dict()) == depths
+    assert depths_of({f"clean.{name}" for name in PictureLayer(8).state_dict()}, "clean.") == USUAL
 
 
 def test_the_base_layer_starts_as_the_transform_codec() -> None:

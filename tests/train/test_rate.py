@@ -17,6 +17,34 @@ def test_bits_are_those_of_the_normal_density_over_one_step() -> None:
         assert float(bits) == pytest.approx(-math.log2(float(chance)), rel=1e-4)
 
 
+def test_the_cheapest_is_the_nearest_where_bits_are_worth_nothing() -> None:
+    v, scale = torch.randn(500) * 4, torch.ones(500)
+    assert torch.equal(rate.cheapest(v, scale, 0.0), rate.straight(v))
+
+
+def test_of_two_neighbours_the_cheaper_is_taken_as_encoders_do() -> None:
+    v, bit = torch.linspace(-4, 4, 401), 0.08
+    for width in (0.2, 1.0, 6.0):
+        scale = torch.full_like(v, width)
+        taken = rate.cheapest(v, scale, bit)
+        options = torch.stack([v.floor(), v.ceil()])
+        costs = (options - v).square() + bit * rate.normal_bits(options, scale)
+        best = options.gather(0, costs.argmin(0)[None])[0]
+        tied = (costs[0] - costs[1]).abs() < 1e-5
+        assert torch.equal(taken[~tied], best[~tied])
+        assert (taken.abs() <= rate.straight(v).abs()).all()
+    # Under a narrow bell more becomes 0 than under a wide one.
+    assert rate.cheapest(torch.tensor(0.7), torch.tensor(0.2), bit) == 0
+    assert rate.cheapest(torch.tensor(0.7), torch.tensor(6.0), bit) == 1
+
+
+def test_the_cheapest_lets_gradients_through() -> None:
+    v = torch.tensor([0.6, -1.4], requires_grad=True)
+    rate.cheapest(v, torch.ones(2), 0.08).sum().backward()
+    assert v.grad is not None
+    assert v.grad.tolist() == [1, 1]
+
+
 def test_chances_of_all_values_sum_to_one() -> None:
     values = torch.arange(-60.0, 61.0)
     assert torch.exp2(-rate.normal_bits(values, torch.full_like(values, 5.0))).sum() == pytest.approx(1, abs=1e-4)

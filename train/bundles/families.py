@@ -19,8 +19,9 @@ from train.bundles.progress import track
 from train.nets.denoise import Denoise
 from train.nets.frequency import Frequency
 from train.nets.passes import passes_of
+from train.nets.picture import depths_of
 from train.nets.scalable import PictureLayer, Scalable
-from train.trial import depth, restored, training
+from train.trial import restored, training
 
 Weights = Mapping[str, Tensor]
 
@@ -77,7 +78,7 @@ def _model(weights: Weights) -> Frequency | Denoise | PictureLayer | None:
         return Denoise(
             len(weights["clean.latent.spread"]),
             len(weights["noisy.latent.spread"]),
-            depth(weights, "clean."),
+            depths_of(weights, "clean."),
             passes_of(weights, "clean.latent."),
         )
     return restored(weights) if "latent.spread" in weights else None

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from train.nets.passes import Passes, grouped
-from train.nets.picture import PATCH
+from train.nets.picture import PATCH, Depth, Depths
 from train.nets.scalable import PictureLayer
 
-DEEPER = 8, 6
+DEPTHS = Depth(10, 4), Depth(9, 4)
 """More blocks than the picture layer's: noise is to be told from texture."""
-PASSES = grouped(6, 16, 32, 64, 192)
+PASSES = grouped(6, 16, 32, 64, 192, checkered=4)
 HYPER = 32, 48
 """Channels of the noise's z, and of the networks around it: it is much the same everywhere."""
 
@@ -25,11 +25,11 @@ class Denoise(nn.Module):
         self,
         channels: int = 192,
         noise_channels: int = PATCH,
-        deeper: tuple[int, int] = DEEPER,
+        depths: Depths = DEPTHS,
         passes: Passes = PASSES,
     ) -> None:
         super().__init__()
-        self.clean = PictureLayer(channels, deeper=deeper, passes=passes)
+        self.clean = PictureLayer(channels, depths=depths, passes=passes)
         self.noisy = PictureLayer(noise_channels, linear=True, hyper=HYPER)  # nor anything for nets to find
 
     def forward(self, x: Tensor, clean_step: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -99,6 +99,8 @@ class Latent(nn.Module):
         self.offsets = rate.Offsets()
         self.hyper_step = rate.Step()
         self.register_buffer("spread", torch.ones(channels))
+        self.bit = 0.0
+        """What a bit is worth where y is rounded, in squared steps; 0: it is rounded to the nearest."""
         self.offset_on, self.hyper_step_on = True, True
         """What of variable rate is in use: an ablation switches them."""
 
@@ -133,7 +135,7 @@ class Latent(nn.Module):
         mean = mean.float() * spread
         scale = torch.exp2((octaves.float() + torch.log2(spread)).clamp(LOWEST, HIGHEST))
         v, scale = (y - mean) / step, rate.at_least(scale / step, rate.LEAST_SCALE)
-        q = rate.straight(v)
+        q = rate.cheapest(v, scale, self.bit) if self.bit else rate.straight(v)
         bits = rate.normal_bits(v + rate.noise(v) if self.training else q, scale)
         if self.offset_on:
             q = rate.dequantised(q, self.offsets(scale, step))

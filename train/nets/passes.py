@@ -5,7 +5,7 @@
 
 A pass takes some channels (Minnen & Singh, ICIP 2020) at all cells, or at those of one colour of a checkerboard (He et
 al., CVPR 2021; both: He et al., CVPR 2022). The first channels are those that vary most and tell most: they go in small
-groups, the very first on the checkerboard. All of it ships as integers, like the hyper-decoder.
+groups, the very first on the checkerboard, or several. All of it ships as integers, like the hyper-decoder.
 """
 
 from collections.abc import Mapping
@@ -38,10 +38,10 @@ class Pass(NamedTuple):
 Passes = tuple[Pass, ...]
 
 
-def grouped(*ends: int) -> Passes:
-    """Groups of channels that end there, the first one on a checkerboard."""
-    first = [Pass(0, ends[0], parity) for parity in (EVEN, ODD)]
-    return (*first, *(Pass(*group) for group in pairwise(ends)))
+def grouped(*ends: int, checkered: int = 1) -> Passes:
+    """Groups of channels that end there, so many of the first ones on a checkerboard."""
+    groups = enumerate(pairwise((0, *ends)))
+    return tuple(Pass(*of, each) for n, of in groups for each in ((EVEN, ODD) if n < checkered else (ALL,)))
 
 
 def cells(parity: int, height: int, width: int) -> Tensor:
@@ -79,12 +79,22 @@ def passes_of(weights: Mapping[str, Tensor], latent: str) -> Passes:
     return tuple(found)
 
 
-def split(weights: Mapping[str, Tensor], latent: str, passes: Passes) -> dict[str, Tensor]:
-    """Weights of a latent that was coded at once, its head's shared out to passes: they begin where it was."""
-    name = f"{latent}decoder.head."
-    found = {each: value for each, value in weights.items() if not each.startswith(name)}
-    for number, (first, end, _) in enumerate(passes):
-        for part in ("weight", "bias"):
-            rows = [half[first:end] for half in weights[name + part].chunk(2)]
-            found[f"{latent}passes.{number}.head.{part}"] = torch.cat(rows)
+def shared(weights: Mapping[str, Tensor], latent: str, passes: Passes) -> dict[str, Tensor]:
+    """Weights of a latent shared out to its new passes, which begin where it was.
+
+    It was coded at once, or in groups of the same channels of which fewer were on a checkerboard.
+    """
+    before, whole = passes_of(weights, latent), f"{latent}decoder.head."
+    told = f"{latent}passes."
+    found = {name: value for name, value in weights.items() if not name.startswith((whole, told))}
+    for number, new in enumerate(passes):
+        if before:
+            fits = [old[:2] == new[:2] and old.parity in (new.parity, ALL) for old in before]
+            name = f"{told}{fits.index(True)}."
+            own = {each.removeprefix(name): value for each, value in weights.items() if each.startswith(name)}
+            del own["place"]
+        else:
+            halves = {part: weights[whole + part].chunk(2) for part in ("weight", "bias")}
+            own = {f"head.{part}": torch.cat([half[slice(*new[:2])] for half in of]) for part, of in halves.items()}
+        found |= {f"{told}{number}.{each}": value for each, value in own.items()}
     return found

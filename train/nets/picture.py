@@ -9,6 +9,9 @@ The nets start silent, so training begins at the best linear codec. `context` is
 of the size of y: what the layers below it say of the same place.
 """
 
+from collections.abc import Collection
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +23,18 @@ STRIDE = 16
 PATCH = 3 * STRIDE**2
 NUDGE = 0.1
 """How much slower the linear paths learn than the nets."""
+
+
+class Depth(NamedTuple):
+    """Residual blocks at a quarter and at an eighth of the picture's size."""
+
+    quarter: int
+    eighth: int = 2
+
+
+Depths = tuple[Depth, Depth]
+"""Of an analysis and a synthesis."""
+USUAL: Depths = Depth(2), Depth(3)
 
 
 class Linear(nn.Module):
@@ -46,18 +61,19 @@ class Linear(nn.Module):
 
 
 class Analysis(nn.Module):
-    """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]; without depth linear."""
+    """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]."""
 
-    def __init__(self, channels: int = 192, context: int = 0, depth: int = 2) -> None:
+    def __init__(self, channels: int = 192, context: int = 0, depth: Depth | None = USUAL[0]) -> None:
+        """Without depth linear."""
         super().__init__()
         self.linear = Linear(PATCH, channels, channels)
         self.register_buffer("reach", torch.ones(channels, 1, 1))
         """The channel's spread: what the nets add is in units of it."""
         self.depth = depth
-        if not depth:
+        if depth is None:
             return
-        self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth))
-        self.eighth = nn.Sequential(down(64, 128), *stack(128, 2))
+        self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth.quarter))
+        self.eighth = nn.Sequential(down(64, 128), *stack(128, depth.eighth))
         self.leave = quiet(nn.Conv2d(512, channels, 1))
         self.hear = quiet(nn.Conv2d(context, channels, 1)) if context else None
 
@@ -65,7 +81,7 @@ class Analysis(nn.Module):
         """Return the latent."""
         x = x - 0.5
         linear = self.linear(F.pixel_unshuffle(x, STRIDE))
-        if not self.depth:
+        if self.depth is None:
             return linear
         fine = self.eighth(self.quarter(x * 4))
         nets = self.leave(F.pixel_unshuffle(F.relu(fine), 2))
@@ -75,34 +91,47 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots; without depth linear."""
+    """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots."""
 
-    def __init__(self, channels: int = 192, context: int = 0, depth: int = 3) -> None:
+    def __init__(self, channels: int = 192, context: int = 0, depth: Depth | None = USUAL[1]) -> None:
+        """Without depth linear."""
         super().__init__()
         self.linear = Linear(channels, PATCH, channels)
         self.register_buffer("reach", torch.ones(channels, 1, 1))
         self.depth = depth
-        if not depth:
+        if depth is None:
             return
         self.enter = up(channels, 128)
         self.hear = up(context, 128) if context else None
         if self.hear is not None:
             quiet(self.hear[0])
-        self.eighth = stack(128, 2)
-        self.quarter = nn.Sequential(up(128, 64), *stack(64, depth))
+        self.eighth = stack(128, depth.eighth)
+        self.quarter = nn.Sequential(up(128, 64), *stack(64, depth.quarter))
         self.leave = nn.Sequential(nn.ReLU(), quiet(nn.Conv2d(64, 48, 3, padding=1)), nn.PixelShuffle(4))
 
     def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """Return the picture."""
         y = y.float()
         linear = F.pixel_shuffle(self.linear(y), STRIDE) + 0.5
-        if not self.depth:
+        if self.depth is None:
             return linear
         known = self.enter(y / self.reach)
         if self.hear is not None:
             known = known + self.hear(context)
         nets = self.leave(self.quarter(self.eighth(known)))
         return linear + 0.25 * nets.float()
+
+
+def depths_of(weights: Collection[str], prefix: str = "") -> Depths:
+    """Those of the picture layer whose weights' names begin so."""
+
+    def blocks(where: str) -> int:
+        return sum(name.startswith(f"{prefix}{where}.") and name.endswith(".enter.weight") for name in weights)
+
+    analysis, synthesis = (
+        Depth(blocks(f"{net}.quarter"), blocks(f"{net}.eighth")) for net in ("analysis", "synthesis")
+    )
+    return analysis, synthesis
 
 
 @torch.no_grad()

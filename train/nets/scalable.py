@@ -21,7 +21,7 @@ from train.nets.blocks import Residual, stack, up
 from train.nets.features import CONTEXT, PATCH, FeatureAnalysis, LatentTransform
 from train.nets.latent import Latent
 from train.nets.passes import Passes
-from train.nets.picture import Analysis, Synthesis
+from train.nets.picture import USUAL, Analysis, Depths, Synthesis
 
 PREVIEW = 160
 """Pixels of the preview's side, of the network's whole square."""
@@ -87,18 +87,16 @@ class PictureLayer(nn.Module):
         channels: int = 192,
         context: int = 0,
         conditional: int = 0,
-        deeper: tuple[int, int] = (0, 0),
+        depths: Depths = USUAL,
         linear: bool = False,
         hyper: tuple[int, int] = HYPER,
         passes: Passes = (),
     ) -> None:
-        """With `deeper`, so many more blocks at a quarter of the picture's size in analysis and synthesis; `linear`: no
-        nets. `hyper` are the channels of z and of the networks around it.
-        """
+        """`linear`: no nets, whatever `depths` says. `hyper` are the channels of z and of the networks around it."""
         super().__init__()
-        self.analysis = Analysis(channels, context, 0 if linear else 2 + deeper[0])
+        self.analysis = Analysis(channels, context, None if linear else depths[0])
         self.latent = Latent(channels, *hyper, context=conditional, passes=passes)
-        self.synthesis = Synthesis(channels, context, 0 if linear else 3 + deeper[1])
+        self.synthesis = Synthesis(channels, context, None if linear else depths[1])
 
     def forward(
         self, x: Tensor, step: Tensor, context: Tensor | None = None, known: Tensor | None = None

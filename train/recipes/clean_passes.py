@@ -8,20 +8,22 @@ from bench.settings import data_root
 from train.crops import crops
 from train.denoise import CLEANEST, COARSEST, CleanTask
 from train.loop import Plan, Run, fit
-from train.nets.denoise import DEEPER, PASSES
-from train.nets.passes import split
+from train.nets.passes import grouped, shared
+from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
 from train.warm import averaged, checkpoint, take
 
 SEED = 12
 STEPS = 8_300
+DEPTHS = Depth(10), Depth(9)
+PASSES = grouped(6, 16, 32, 64, 192)
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.7}
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
     """Train into `out` from the recipe `deep_clean`'s weights beside it; what it had not starts silent."""
     torch.manual_seed(SEED)
-    model = PictureLayer(deeper=DEEPER, passes=PASSES)
-    take(model, split(averaged(checkpoint(out.parent, "deep_clean")), "latent.", PASSES))
+    model = PictureLayer(depths=DEPTHS, passes=PASSES)
+    take(model, shared(averaged(checkpoint(out.parent, "deep_clean")), "latent.", PASSES))
     task = CleanTask(crops(data_root(), out.parent / "cache"), model, (COARSEST, CLEANEST), 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)
