@@ -58,9 +58,10 @@ class PassesTask(AnyRateTask):
 
 @torch.no_grad()
 def shipped_in_passes(pool: Crops, count: int = 16) -> Frequency:
-    """The bundle `frequency` with passes that begin silent; only what decides about bits is to be trained.
+    """The bundle `frequency` in passes; only what decides about bits is to be trained.
 
-    The densities of z, which a bundle has not, are as wide as z is in the first crops.
+    Passes that it has not begin silent, or by saying what its heads said. The densities of z, which a bundle has not,
+    are as wide as z is in the first crops.
     """
     weights = shipped.frequency(bundles.load(bundle_of("frequency"), "both"))
     for name, passes in zip(("low.", "high."), PASSES, strict=True):

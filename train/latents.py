@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from common.codec.latent import Cells
+from common.codec.passes import ODD
 from train import rows
 from train.integers import INPUT_LIMIT, INPUT_UNITS, SHUFFLE, Chain
 from train.nets import rate
 from train.nets.latent import Latent
-from train.nets.passes import ODD, Pass, Told, cells
+from train.nets.passes import Pass, Told, cells
 
 SCALES = 88
 UNIT_SCALE = 26
@@ -180,7 +181,11 @@ class Model:
         return sum(layer.kind & SHUFFLE > 0 for layer in self.chain.layers)
 
     def said(self, example: Example, entering: Tensor, quality: int) -> tuple[Tensor, Tensor]:
-        """Of the coded cells: means [...,C,h,w], float64 in units of y, and the rows [...,C,h,w] that are named."""
+        """Of the coded cells: means [...,C,h,w], float64 in units of y, and the rows [...,C,h,w] that are named.
+
+        What passes are told of is rounded to the nearest here. Counting what is rounded as encoders do it was tried: no
+        fewer bytes.
+        """
         hidden = self.chain(entering)
         if example.context is not None:
             hidden = torch.cat((hidden, example.context.double()), -3)

@@ -32,17 +32,11 @@ Weights = dict[str, Tensor]
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def picture_layer(bundle: Bundle, prefix: str) -> Weights:
-    """The weights of the layer `prefix`, named as those of a `PictureLayer`.
-
-    Raises FileNotFoundError or KeyError if the bundle has no such layer.
-    """
-    parts = {name: network(bundle, f"{prefix}_{name}.onnx") for name in ("analysis", "synthesis")}
-    return named(parts | {"latent": latent(bundle, prefix)})
-
-
 def frequency(bundle: Bundle) -> Weights:
-    """Those of a codec of low and high frequencies, named as those of a `Frequency`. Raises as `picture_layer`."""
+    """The weights of a codec of low and high frequencies, named as those of a `Frequency`.
+
+    Raises FileNotFoundError or KeyError if the bundle has none.
+    """
     parts = {name: network(bundle, f"frequency_{name}.onnx") for name in ("analysis", "synthesis")}
     below = named(chain(arrays(bundle), f"{HIGH}.context", FIXED * SHRINK, "layers"))
     return named(parts | {"low": latent(bundle, LOW), "high": latent(bundle, HIGH), "below": below})

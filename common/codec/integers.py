@@ -32,6 +32,8 @@ RELU, SHUFFLE = 1, 2
 GROUP = 16
 """Output channels that the kernel works on side by side."""
 MOST_LAYERS, MOST_CHANNELS, MOST_SHIFT, MOST_INPUT = 32, 4096, 30, 32767
+MOST_SIDE = 1 << 16
+"""Rows, and columns, of what a network is run on; as in integers.c."""
 
 
 class Convolution(NamedTuple):

@@ -25,7 +25,7 @@ from common.codec import passes, values
 from common.codec.arithmetic import KERNEL, Arithmetic
 from common.codec.container import check
 from common.codec.elements import NARROW, SCALES, Cells, Features, Fixed, Parameters
-from common.codec.integers import IntegerNet, even
+from common.codec.integers import MOST_SIDE, IntegerNet, even
 from common.codec.latent_model import Arrays, Model, Point, step_fixed
 from common.codec.passes import Pass, Shape, Stage, Told, Walk
 from common.codec.values import Index, Joined, Segment, Values
@@ -218,13 +218,19 @@ class LatentCoder:
         return self.walk(cells_of(hidden, cells), beside, (1, *cells.shape))
 
     def _bands(self, stage: Stage, y: Features, cells: Cells) -> Iterator[tuple[Features, Cells, slice]]:
-        """The elements of a pass, some rows of cells at a time: cells of a y, and which of the pass's they are."""
-        y = y[stage.of.part]
+        """The elements of a pass, some at a time: cells of a y, and which of the pass's they are.
+
+        Of a pass at all cells that is some rows.
+        """
+        y, most = y[stage.of.part], at_once(stage.of)
         if not stage.whole:
             y = cells.within(y).reshape(len(y), 1, -1)[..., stage.places]
-            cells = Cells(0, 0, 1, stage.count)
+            for at in range(0, stage.count, most):
+                end = min(stage.count, at + most)
+                yield y, Cells(0, at, 1, end), slice(at, end)
+            return
         rows, columns = cells.shape
-        each = max(1, at_once(stage.of) // columns)
+        each = max(1, most // columns)
         for at in range(0, rows, each):
             end = min(rows, at + each)
             yield y, cells._replace(top=cells.top + at, bottom=cells.top + end), slice(at * columns, end * columns)
@@ -315,8 +321,8 @@ def joined(hidden: Told, channels: int, context: Values | None) -> tuple[Told, i
 
 
 def at_once(of: Pass) -> int:
-    """Cells whose parameters are worked out at a time."""
-    return max(1, CHUNK // (2 * of.channels))
+    """Cells whose parameters are worked out at a time, in a row: no more than a network's row may have."""
+    return max(1, min(MOST_SIDE, CHUNK // (2 * of.channels)))
 
 
 def placed(fixed: Fixed, cells: Cells, height: int, width: int) -> Fixed:

@@ -158,11 +158,13 @@ class Stage:
     def told(self, part: slice) -> Told:
         """What the head is given for them."""
         head, places, (before, channels) = self.of.head, self.among_all(part), self._walk.before
-        told = before[places]
-        if self._context is not None:
-            told = np.zeros((len(told), even(head.inputs)), np.int16)
+        if self._context is None:
+            told = before[places]
+        else:
+            beside = self._context[places, : head.inputs - channels]
+            told = np.zeros((len(beside), even(head.inputs)), np.int16)
             told[:, :channels] = before[places, :channels]
-            told[:, channels : head.inputs] = self._context[places, : head.inputs - channels]
+            told[:, channels : head.inputs] = beside
         return told if head.input_limit >= NARROW else told.clip(-head.input_limit, head.input_limit)
 
     def put(self, part: slice, fixed: Fixed) -> None:

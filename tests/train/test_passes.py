@@ -4,8 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from common.codec.passes import ALL, EVEN, ODD  # noqa: E402
 from train.nets.latent import Latent  # noqa: E402
-from train.nets.passes import ALL, EVEN, ODD, Pass, cells, grouped, passes_of, shared  # noqa: E402
+from train.nets.passes import Pass, cells, grouped, passes_of, shared  # noqa: E402
 from train.warm import take  # noqa: E402
 
 CHANNELS = 8

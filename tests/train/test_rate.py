@@ -2,9 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from common.codec import rounding
+from common.codec.values import Rows
+from train import rows
 from train.nets import rate
 from train.nets.latent import Latent
 
@@ -19,28 +23,31 @@ def test_bits_are_those_of_the_normal_density_over_one_step() -> None:
 
 def test_the_cheapest_is_the_nearest_where_bits_are_worth_nothing() -> None:
     v, scale = torch.randn(500) * 4, torch.ones(500)
-    assert torch.equal(rate.cheapest(v, scale, 0.0), rate.straight(v))
+    assert torch.equal(rate.cheapest(v, scale, torch.zeros(500), 0.0), rate.straight(v))
 
 
-def test_of_two_neighbours_the_cheaper_is_taken_as_encoders_do() -> None:
-    v, bit = torch.linspace(-4, 4, 401), 0.08
-    for width in (0.2, 1.0, 6.0):
-        scale = torch.full_like(v, width)
-        taken = rate.cheapest(v, scale, bit)
-        options = torch.stack([v.floor(), v.ceil()])
-        costs = (options - v).square() + bit * rate.normal_bits(options, scale)
-        best = options.gather(0, costs.argmin(0)[None])[0]
-        tied = (costs[0] - costs[1]).abs() < 1e-5
-        assert torch.equal(taken[~tied], best[~tied])
-        assert (taken.abs() <= rate.straight(v).abs()).all()
-    # Under a narrow bell more becomes 0 than under a wide one.
-    assert rate.cheapest(torch.tensor(0.7), torch.tensor(0.2), bit) == 0
-    assert rate.cheapest(torch.tensor(0.7), torch.tensor(6.0), bit) == 1
+@pytest.mark.parametrize("offset", [-0.06, 0.0, 0.15])
+def test_the_cheapest_is_what_encoders_take(offset: float) -> None:
+    bit, widths = 0.1, (0.7, 1.0, 2.5, 6.0)
+    table = Rows(*rows.rows([rows.normal(width, 2047) for width in widths]))
+    given = np.full((1, len(widths)), round(offset * 1024), np.int16)
+    edges = rounding.cheapest(table, given, bit)[0]
+    v = torch.linspace(0, 3 * max(widths), 6001)
+    for width, threshold in zip(widths, edges, strict=True):
+        whole = v.int().numpy()
+        up = v.numpy() - whole >= threshold[np.minimum(whole, rounding.SIZES - 1)]
+        wanted = torch.from_numpy(whole + up)
+        likely = v < 3 * width  # beyond, rows reach further than the bell
+        given_ = torch.full_like(v, width), torch.full_like(v, offset)
+        taken, near = rate.cheapest(v, *given_, bit), rate.straight(v)
+        assert (taken != wanted)[likely].float().mean() < 0.02
+        assert torch.equal(rate.cheapest(-v, *given_, bit), -taken)
+        assert width > 1 or (near != wanted)[likely].float().mean() > 0.04, "the nearest would do"
 
 
 def test_the_cheapest_lets_gradients_through() -> None:
     v = torch.tensor([0.6, -1.4], requires_grad=True)
-    rate.cheapest(v, torch.ones(2), 0.08).sum().backward()
+    rate.cheapest(v, torch.ones(2), torch.zeros(2), 0.08).sum().backward()
     assert v.grad is not None
     assert v.grad.tolist() == [1, 1]
 

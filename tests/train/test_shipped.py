@@ -8,10 +8,12 @@ torch = pytest.importorskip("torch")
 
 from bench.networks import shipped as bundle_of  # noqa: E402
 from common import bundle as bundles  # noqa: E402
+from common.codec import passes  # noqa: E402
 from common.codec.integers import IntegerNet  # noqa: E402
 from train import shipped  # noqa: E402
-from train.bundles.pictures import PICTURE  # noqa: E402
+from train.bundles.pictures import FIXED, PICTURE  # noqa: E402
 from train.integers import INPUT_UNITS  # noqa: E402
+from train.latents import MEAN_UNITS, SCALE_UNITS  # noqa: E402
 from train.nets.frequency import Frequency  # noqa: E402
 from train.nets.passes import passes_of  # noqa: E402
 
@@ -50,15 +52,41 @@ def test_networks(bundle, model):
     np.testing.assert_allclose(z, model.low.analysis(low / spread).numpy(), atol=1e-4)
 
 
-def test_integers(bundle, model):
-    arrays = shipped.arrays(bundle)
-    decoder = IntegerNet.from_arrays(arrays, "low.decoder")
-    z = np.random.default_rng(0).integers(-200, 200, (decoder.inputs, 3, 4))
-    hidden = model.low.decoder.layers(torch.from_numpy(z)[None].float() / INPUT_UNITS)
-    # One factor for all: any would do.
-    found = decoder(z).astype(np.float64)
-    factor = float((found * hidden[0].numpy()).sum() / np.square(found).sum())
-    assert abs(found * factor - hidden[0].numpy()).max() < 0.02 * float(hidden.max())
+SIDE = 8
+"""Cells of y."""
+
+
+def drawn(channels, side, most, seed=0):
+    """So small that nothing in the integers reaches their limits."""
+    return np.random.default_rng(seed).integers(-most, most, (channels, side, side))
+
+
+@pytest.mark.parametrize("prefix", ["low", "high"])
+def test_integers(bundle, model, prefix):
+    known, latent = shipped.arrays(bundle), getattr(model, prefix)
+    decoder = IntegerNet.from_arrays(known, f"{prefix}.decoder")
+    z = drawn(decoder.inputs, SIDE // 4, 60)
+    hidden = latent.decoder.layers(torch.from_numpy(z)[None].float() / INPUT_UNITS)
+    np.testing.assert_allclose(decoder(z) / shipped.INSIDE, hidden[0].numpy(), atol=0.02)
+    beside = drawn(0, SIDE, 1)
+    if prefix == "high":
+        below = IntegerNet.from_arrays(known, "high.context")
+        y = drawn(below.inputs, SIDE, 1500)
+        beside = below(y)
+        told = model.below(torch.from_numpy(y)[None].float() / FIXED)[0].numpy()
+        np.testing.assert_allclose(beside / shipped.INSIDE, told, atol=0.02)
+    for number, (told, each) in enumerate(
+        zip(latent.passes, passes.from_arrays(known, prefix, len(latent.spread), decoder.outputs), strict=True)
+    ):
+        assert tuple(told.of) == each[:3]
+        state = drawn(each.seen, SIDE, 60, number)
+        parts = [decoder(z), beside, *([each.context(state)] if each.context else [])]
+        said = each.head(np.concatenate(parts)).reshape(2, -1, SIDE, SIDE)
+        given = torch.cat((hidden, torch.from_numpy(beside / shipped.INSIDE)[None].float()), 1)
+        mean, scale = told(given, torch.from_numpy(state)[None].float() / INPUT_UNITS)
+        spread = torch.log2(latent.spread[slice(*told.of[:2])])[:, None, None]
+        np.testing.assert_allclose(said[0] / MEAN_UNITS, mean[0].numpy(), atol=0.02)
+        np.testing.assert_allclose(said[1] / SCALE_UNITS, (scale[0] + spread).numpy(), atol=0.1)
 
 
 def test_tables(bundle, model):

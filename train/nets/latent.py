@@ -135,11 +135,10 @@ class Latent(nn.Module):
         mean = mean.float() * spread
         scale = torch.exp2((octaves.float() + torch.log2(spread)).clamp(LOWEST, HIGHEST))
         v, scale = (y - mean) / step, rate.at_least(scale / step, rate.LEAST_SCALE)
-        q = rate.cheapest(v, scale, self.bit) if self.bit else rate.straight(v)
+        offset = self.offsets(scale, step) if self.offset_on else torch.zeros_like(scale)
+        q = rate.cheapest(v, scale, offset, self.bit) if self.bit else rate.straight(v)
         bits = rate.normal_bits(v + rate.noise(v) if self.training else q, scale)
-        if self.offset_on:
-            q = rate.dequantised(q, self.offsets(scale, step))
-        return q * step + mean, bits
+        return rate.dequantised(q, offset) * step + mean, bits
 
     def _in_passes(self, y: Tensor, hidden: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """The same of all channels, one pass after the other."""

@@ -15,10 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from common.codec.passes import ALL, EVEN, ODD, seen
 from train.nets.blocks import quiet
 
-EVEN, ODD, ALL = 0, 1, 2
-"""Parity of a pass's cells: row + column."""
 WIDTH = 96
 
 
@@ -32,7 +31,7 @@ class Pass(NamedTuple):
     @property
     def seen(self) -> int:
         """How many channels have something decoded before it."""
-        return self.end if self.parity == ODD else self.first
+        return seen(*self)
 
 
 Passes = tuple[Pass, ...]
@@ -59,6 +58,7 @@ class Told(nn.Module):
         self.of = of
         self.register_buffer("place", torch.tensor(of))
         """The same, for whoever has only the weights."""
+        self.register_load_state_dict_post_hook(_check_place)
         wide = nn.Conv2d(of.seen, width, 3, padding=1, padding_mode="replicate") if of.seen else None
         self.context = nn.Sequential(wide, nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU()) if wide else None
         self.head = quiet(nn.Conv2d(hidden + (width if wide else 0), 2 * (of.end - of.first), 1))
@@ -69,6 +69,12 @@ class Told(nn.Module):
             hidden = torch.cat((hidden, self.context(state).to(hidden.dtype)), 1)
         mean, scale = self.head(hidden).chunk(2, 1)
         return mean, scale
+
+
+def _check_place(told: nn.Module, _: object) -> None:
+    assert isinstance(told, Told)
+    if told.place.tolist() != list(told.of):
+        raise ValueError(f"expected the weights of pass {tuple(told.of)}, got those of {told.place.tolist()}")
 
 
 def passes_of(weights: Mapping[str, Tensor], latent: str) -> Passes:
@@ -90,6 +96,8 @@ def shared(weights: Mapping[str, Tensor], latent: str, passes: Passes) -> dict[s
     for number, new in enumerate(passes):
         if before:
             fits = [old[:2] == new[:2] and old.parity in (new.parity, ALL) for old in before]
+            if not any(fits):
+                raise ValueError(f"{latent}: expected a pass like {tuple(new)} of {[tuple(old) for old in before]}")
             name = f"{told}{fits.index(True)}."
             own = {each.removeprefix(name): value for each, value in weights.items() if each.startswith(name)}
             del own["place"]

@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from common.codec.values import CENTRE
+
 LEAST_SCALE = 0.11
 """Of a scale in steps: below, the zero costs next to nothing anyway (Balle et al., ICLR 2018)."""
 LEAST_CHANCE = 1e-9
@@ -25,14 +27,18 @@ def straight(x: Tensor) -> Tensor:
     return x + (torch.sign(x) * torch.floor(x.abs() + 0.5) - x).detach()
 
 
-def cheapest(v: Tensor, scale: Tensor, bit: float) -> Tensor:
-    """Round to the neighbour that costs least, where a bit under a normal density of this scale is worth so many
-    squared steps, as encoders do (`common.codec.rounding`); with the gradient of a straight line.
+def cheapest(v: Tensor, scale: Tensor, offset: Tensor, bit: float) -> Tensor:
+    """Round to the neighbour that costs least, as encoders do (`common.codec.rounding`); gradients are a line's.
+
+    It costs the squared distance from what it comes back as, and `bit` times its bits under a normal density of this
+    scale. Large sizes are rounded to the nearest.
     """
     with torch.no_grad():
-        low = torch.floor(v.abs())
-        below, above = ((n - v.abs()).square() + bit * normal_bits(n, scale) for n in (low, low + 1))
-        q = torch.sign(v) * (low + (above <= below))
+        size = v.abs()
+        low = torch.floor(size)
+        below, above = ((size - n + offset * (n > 0)).square() + bit * normal_bits(n, scale) for n in (low, low + 1))
+        more = torch.where(low < CENTRE, above <= below, size - low >= 0.5)
+        q = torch.sign(v) * (low + more)
     return v + (q - v).detach()
 
 

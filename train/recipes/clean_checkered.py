@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.settings import data_root
+from common.codec.rounding import BIT
 from train.crops import crops
 from train.denoise import CLEANEST, COARSEST, CleanTask
 from train.loop import Plan, Run, fit
@@ -17,9 +18,7 @@ from train.nets.scalable import PictureLayer
 from train.warm import averaged, checkpoint, take
 
 SEED = 13
-STEPS = 7_400
-BIT = 0.08
-"""More than encoders' own: a synthesis that knows of it minds it less."""
+STEPS = 7_000
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.8}
 
 
