@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.networks import shipped
 from common import bundle as bundles
 from common.bundle import Bundle
 from common.codec import Layer, pack, unpack
@@ -17,6 +18,7 @@ from common.errors import BitstreamError, BundleError
 from common.scalable import PictureLayers
 from common.scalable.full import FullLayer
 from common.scalable.networks import Networks
+from common.scalable.picture_networks import PictureNetworks
 from tests.house.repository import ROOT
 from tests.scalable import nets, tiny
 from tests.scalable.coded import SIZES, frame
@@ -97,6 +99,24 @@ def test_without_a_halo_tiles_would_show(two: Bundle) -> None:
         )
     ]
     assert differences[0] > 1e-4 and differences[2] > 1e-4
+
+
+def test_a_halo_is_as_far_as_shipped_networks_see_anything() -> None:
+    """Those of `denoise` have more blocks than the halo is wide."""
+    bundle = bundles.load(shipped("denoise"), "both")
+    networks, size = PictureNetworks(Networks(bundle, 1), 16), 26
+    noise = np.random.default_rng(0).normal(0, 25, (16 * size, 16 * size, 3))
+    picture = (tiny.picture(16 * size, 16 * size) + noise).clip(0, 255).astype(np.uint8)
+    y, x = [], []
+    for networks.tile in (100, 13):
+        y.append(np.empty((192, size, size), np.float32))
+        networks.analyse("clean_analysis.onnx", "x", networks.source(picture), {"y": y[-1]})
+        x.append(np.empty((3, *picture.shape[:2]), np.float32))
+        fixed = np.rint(y[0] * 256).astype(np.int32)
+        for where, part in networks.synthesise("clean_synthesis.onnx", "x", np.ones((size, size), bool), {"y": fixed}):
+            x[-1][:, *where] = part
+    assert 0 < np.abs(y[1] - y[0]).max() < 1e-3  # of a step, at the finest quality
+    assert np.abs(x[1] - x[0]).max() * 255 < 0.01
 
 
 # ---- layers
