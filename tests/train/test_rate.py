@@ -42,7 +42,8 @@ def test_the_cheapest_is_what_encoders_take(offset: float) -> None:
         taken, near = rate.cheapest(v, *given_, bit), rate.straight(v)
         assert (taken != wanted)[likely].float().mean() < 0.02
         assert torch.equal(rate.cheapest(-v, *given_, bit), -taken)
-        assert width > 1 or (near != wanted)[likely].float().mean() > 0.04, "the nearest would do"
+        if width <= 1 and offset <= 0:  # an offset draws thresholds back to the middle
+            assert (near != wanted)[likely].float().mean() > 0.04, "the nearest would do"
 
 
 def test_the_cheapest_lets_gradients_through() -> None:
