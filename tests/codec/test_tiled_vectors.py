@@ -30,9 +30,8 @@ def data_of(name: str) -> bytes:
 def printed(name: str, data: bytes) -> tuple[np.ndarray, set[int]]:
     """What the document's decoder makes of it: the latent, and the tiles that are in it."""
     case, layer = TILED[name], READ[name.partition("-")[0]]
-    rows, columns = (int(case[name]) for name in ("rows", "columns"))
+    rows, columns = sizes = int(case["rows"]), int(case["columns"])
     context = case["context"][:, :rows, :columns].tolist() if "context" in case else []  # of cells that see the picture
-    sizes = int(case["rows"]), int(case["columns"])
     tiles = PRINTED["decode_tiles"](data, listed(layer), UNIT, *sizes, context)
     grid, fixed = TiledCoder(latent_vectors.coder(layer)).grid(*sizes), np.zeros_like(case["fixed"])
     for number, tile in tiles.items():
