@@ -401,7 +401,7 @@ def train(
 
         if recipe == "list":
             for name, what in RECIPES.items():
-                typer.echo(f"{name:14}{what}")
+                typer.echo(f"{name:18}{what}")
             return
         it = find(recipe)
         it.main(out or Path("runs") / recipe, steps or it.STEPS, resume=resume, threads=threads)

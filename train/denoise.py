@@ -15,9 +15,8 @@ from train.noise import drawn
 from train.pixels import FINEST, KLT_STEP, PixelTask, step_of
 from train.warm import warm
 
-CLEANEST = 0.0225
-"""The finest lambda: beyond, bits would be spent on what is left of the noise."""
-COARSEST = 0.0018
+COARSEST = FINEST / 32
+"""That of the coarsest quality; FINEST is that of the finest."""
 NOISE = (0.0012, FINEST)
 """Lambdas of the noisy picture."""
 
@@ -54,7 +53,7 @@ def share(loss: Tensor, weight: Tensor) -> Tensor:
     tenth fewer bits are worth as much in either. So the fine count less, and the rough less, but more than that: where
     pictures of both kinds are coded the rough make up most of the bytes.
     """
-    return (loss * (weight / (COARSEST * CLEANEST) ** 0.5) ** 0.75).rsqrt()
+    return (loss * (weight / (COARSEST * FINEST) ** 0.5) ** 0.75).rsqrt()
 
 
 class NoiseTask:
@@ -62,7 +61,7 @@ class NoiseTask:
 
     def __init__(self, pool: Crops, model: Denoise, batch: int, seed: int) -> None:
         self.model = model
-        self.crops = CleanTask(pool, model.clean, (COARSEST, CLEANEST), batch, seed)
+        self.crops = CleanTask(pool, model.clean, (COARSEST, FINEST), batch, seed)
         self.seed = seed
 
     def batch(self, step: int, progress: float) -> Any:
@@ -73,7 +72,7 @@ class NoiseTask:
         """Bits a pixel and the weighted squared error."""
         rng = np.random.default_rng((self.seed, step, 1))
         seen = pictures(batch[1])
-        clean, weight = (float(np.exp(rng.uniform(*np.log(ends)))) for ends in ((COARSEST, CLEANEST), NOISE))
+        clean, weight = (float(np.exp(rng.uniform(*np.log(ends)))) for ends in ((COARSEST, FINEST), NOISE))
         steps = (torch.full((len(seen),), step_of(each), device=seen.device) for each in (clean, weight))
         _, found, _, bits = self.model(seen, *steps)
         error = (found - seen).square().mean() * 255**2

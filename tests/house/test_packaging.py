@@ -157,3 +157,12 @@ def test_services_are_confined(name: str) -> None:
 
 def test_the_edge_waits_for_a_healthy_cloud() -> None:
     assert COMPOSE["services"]["edge"]["depends_on"]["cloud"]["condition"] == "service_healthy"
+
+
+def test_the_licences_of_all_that_the_extras_ask_for_are_named() -> None:
+    table = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", (ROOT / "docs" / "legal.md").read_text(), re.MULTILINE)
+    named = {what: set(re.sub(r" \([^)]*\)", "", packages).split(", ")) for what, packages in table}
+    asked = {"everything": PROJECT["project"]["dependencies"], "the wire": EXTRAS["wire"], **EXTRAS}
+    for what in asked.keys() - {"wire"}:
+        packages = {re.split(r"[\[><=]", line)[0] for line in asked[what]} - {"midstream"}
+        assert named[what] == packages, what

@@ -7,11 +7,11 @@ import torch
 from bench.noise import noisy
 from tests.train import tiny_photos
 from train.crops import Crops, crops
-from train.denoise import CLEANEST, COARSEST, CleanTask, NoiseTask, denoise_layers, share
+from train.denoise import COARSEST, CleanTask, NoiseTask, denoise_layers, share
 from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
 from train.noise import drawn
-from train.pixels import patches, picture_layer, step_of
+from train.pixels import FINEST, patches, picture_layer, step_of
 
 GREY = np.full((400, 400, 3), 128, np.uint8)
 
@@ -55,7 +55,7 @@ def test_training_sees_all_kinds_of_noise() -> None:
 
 def test_the_clean_picture_is_what_counts(pool: Crops) -> None:
     torch.manual_seed(0)
-    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, CLEANEST), 2, 0)
+    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, FINEST), 2, 0)
     clean, seen = task.batch(0, 0.0)
     again = task.batch(0, 0.0)
     assert torch.equal(clean, again[0])
@@ -67,7 +67,7 @@ def test_the_clean_picture_is_what_counts(pool: Crops) -> None:
 
 
 def test_every_crop_has_a_rate_of_its_own_and_is_turned(pool: Crops) -> None:
-    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, CLEANEST), 4, 0)
+    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, FINEST), 4, 0)
     asked: list[torch.Tensor] = []
     task.model.register_forward_pre_hook(lambda _, given: asked.append(given[1]))
     turned = 0
@@ -78,12 +78,12 @@ def test_every_crop_has_a_rate_of_its_own_and_is_turned(pool: Crops) -> None:
         turned += sum(not np.array_equal(new, old) for new, old in zip(clean.numpy(), pool.pixels[rows], strict=True))
     assert 9 <= turned < 24
     for steps in asked:  # one in each quarter of the range of lambda
-        place = 1 - torch.log(steps / step_of(CLEANEST)) / np.log(step_of(COARSEST) / step_of(CLEANEST))
+        place = 1 - torch.log(steps / step_of(FINEST)) / np.log(step_of(COARSEST) / step_of(FINEST))
         assert sorted((place * 4).int().tolist()) == [0, 1, 2, 3]
 
 
 def test_fine_and_rough_crops_count_less_a_bit() -> None:
-    loss, weight = torch.tensor([0.5, 2.0, 0.5]), torch.tensor([COARSEST, COARSEST, CLEANEST])
+    loss, weight = torch.tensor([0.5, 2.0, 0.5]), torch.tensor([COARSEST, COARSEST, FINEST])
     shares = share(loss, weight)
     assert float(shares[0] / shares[1]) == pytest.approx(2)
     assert shares[2] < shares[0]

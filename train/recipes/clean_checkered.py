@@ -10,11 +10,12 @@ import torch
 from bench.settings import data_root
 from common.codec.rounding import BIT
 from train.crops import crops
-from train.denoise import CLEANEST, COARSEST, CleanTask
+from train.denoise import COARSEST, CleanTask
 from train.loop import Plan, Run, fit
 from train.nets.denoise import DEPTHS, PASSES
 from train.nets.passes import shared
 from train.nets.scalable import PictureLayer
+from train.pixels import FINEST
 from train.warm import averaged, checkpoint, take
 
 SEED = 13
@@ -28,5 +29,5 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     model = PictureLayer(depths=DEPTHS, passes=PASSES)
     model.latent.bit = BIT
     take(model, shared(averaged(checkpoint(out.parent, "clean_passes")), "latent.", PASSES))
-    task = CleanTask(crops(data_root(), out.parent / "cache"), model, (COARSEST, CLEANEST), 4, SEED)
+    task = CleanTask(crops(data_root(), out.parent / "cache"), model, (COARSEST, FINEST), 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)
