@@ -13,6 +13,7 @@ from cloud.offers import offers
 from cloud.registry import Registry
 from cloud.store import Camera, Record, to_json
 from common.curve import expected_agreement
+from common.scalable.pictures import most_pixels
 from common.types import Mode
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,7 +107,7 @@ class Shapes:
         """A row as JSON, with these fields only."""
         whole = _columns(row) | {
             "expected_agreement": self._expected(row.bundle, row.provenance, row.quality),
-            "layers": self._layers(row.bundle, row.codec),
+            "layers": self._layers(row.bundle, row.codec, row.width * row.height),
         }
         return _members(whole if fields is None else {name: whole[name] for name in fields})
 
@@ -125,8 +126,9 @@ class Shapes:
             }
         )
 
-    def _look_up_layers(self, digest: str, codec: str) -> str:
-        return to_json(list(offers(self._registry.get(digest), codec)))
+    def _look_up_layers(self, digest: str, codec: str, pixels: int) -> str:
+        there = offers(self._registry.get(digest), codec).items()
+        return to_json([name for name, offer in there if not offer.kinds or pixels <= most_pixels(offer.name)])
 
     def _look_up(self, digest: str, provenance: str, quality: int) -> str:
         bundle = self._registry.get(digest)

@@ -4,9 +4,10 @@ import {heard} from "./clock.js";
 
 // An answer of application/problem+json, or its nearest equivalent when the network is the problem.
 export class Problem extends Error {
-  constructor(status, title, detail = "") {
+  // name: the stable end of its type.
+  constructor(status, title, detail = "", name = "") {
     super(detail ? `${title}: ${detail}` : title);
-    Object.assign(this, {status, title, detail});
+    Object.assign(this, {status, title, detail, name});
   }
 }
 
@@ -28,7 +29,8 @@ async function ask(path, {params = {}, signal} = {}) {
 async function problemOf(answer) {
   const told = await answer.json().catch(() => ({}));
   const text = (value) => (typeof value === "string" ? value : "");
-  return new Problem(answer.status, text(told.title) || `HTTP ${answer.status}`, text(told.detail));
+  const name = text(told.type).split(":").at(-1);
+  return new Problem(answer.status, text(told.title) || `HTTP ${answer.status}`, text(told.detail), name);
 }
 
 async function json(path, options) {

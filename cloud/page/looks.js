@@ -23,26 +23,29 @@ export const NOTES = {
 };
 
 const REASONS = {
-  404: "The cloud does not know this frame",
-  409: "The cloud no longer has what this frame was coded with",
-  410: "The edge no longer has this picture",
-  422: "What the edge sent was damaged",
-  503: "The edge is out of reach",
+  "not-found": "The cloud does not know this frame",
+  "bundle-unknown": "The cloud no longer has what this frame was coded with",
+  "pixels-gone": "The edge no longer has this picture",
+  "layer-damaged": "What the edge sent was damaged",
+  "edge-unavailable": "The edge is out of reach",
 };
 
 export const BUTTONS = {
   live: "Show pixels", held: "Show pixels", choosing: "Show all", patched: "Show all", refused: "Try again",
 };
-export const PART_IN = ["live", "held"];
+export const PART_IN = ["live", "held", "refused"];
 
 export const named = (result) => `Frame ${count(result.number)}, ${time(result.captured_at)}`;
 
-const reason = ({status, message}) => `${(REASONS[status] ?? message).replace(/\.$/, "")}.`;
+// Of a problem that is not among them its own words.
+const reason = ({name, detail, message}) => `${(REASONS[name] ?? (detail || message)).replace(/\.$/, "")}.`;
 
 // What a frame's codec has. Its least picture is a layer of its own, or made of the bytes the frame was sent in.
 export const has = (result, name) => result?.layers?.includes(name) ?? false;
 export const least = (result) => ["low", "clean"].find((name) => has(result, name));
 export const most = (result) => (has(result, "noisy") ? "noisy" : "full");
+// All of its picture that can be had: noise is not coded of large pictures. Where nothing is in layers `full` is the original.
+export const whole = (result) => (has(result, "clean") && !has(result, "full") ? "clean" : "full");
 export const tiled = (result) => has(result, "low") && has(result, "full");
 const lesser = (held) => (least(held) ? `its ${least(held)} layer shows` : `the ${bytes(held.bytes.coded)} it was sent in show`);
 const left = (held) => (least(held) ? "This is what came before." : "This is what its own bytes show.");

@@ -18,6 +18,7 @@ const at = (id) => document.getElementById(id);
 const cards = new Map();
 const totals = new Totals(at("totals"), cards);
 const table = new ResultsTable(at("results"), {onHold: hold});
+let wanted = "";
 
 // Two edges may each have a camera of one name.
 const key = ({camera, edge}) => `${camera}/${edge}`;
@@ -39,7 +40,9 @@ function card(result) {
 
 // A row of the table has the detections that were asked for; its frame has them all.
 async function hold(row) {
-  cards.get(key(row))?.hold(await api.result(row.id).catch(() => row));
+  wanted = row.id;
+  const result = await api.result(row.id).catch(() => row);
+  if (wanted === row.id) cards.get(key(row))?.hold(result); // else another was clicked meanwhile
 }
 
 const least = () => Number(at("least").value);

@@ -5,7 +5,7 @@
 import {layerBytes, picture, Problem, track} from "./api.js";
 import {score} from "./format.js";
 import {middle} from "./history.js";
-import {BUTTONS, has, least, most, named, NOTES, PART_IN, tiled} from "./looks.js";
+import {BUTTONS, has, least, most, named, NOTES, PART_IN, tiled, whole} from "./looks.js";
 import {drawOverlay} from "./overlay.js";
 import {Part, patched} from "./part.js";
 import {parts, say} from "./parts.js";
@@ -89,10 +89,11 @@ export class Viewer {
   // All of the picture.
   look() {
     return this.#ask(async (held, signal) => {
-      if (has(held, "base") && (await this.#lay(await picture(held.id, {layer: "base"}, signal), signal))) {
+      const all = whole(held);
+      if (has(held, "base") && least(held) !== all && (await this.#lay(await picture(held.id, {layer: "base"}, signal), signal))) {
         this.#turn("glimpsed");
       }
-      const blob = await picture(held.id, {layer: "full"}, signal);
+      const blob = await picture(held.id, {layer: all}, signal);
       const fetched = has(held, "base") ? await this.#came() : blob.size;
       if (await this.#lay(blob, signal)) this.#turn("shown", {fetched});
     });

@@ -497,6 +497,7 @@ async def test_clean_and_noisy(settings: Callable[..., Settings], tmp_path_facto
         assert np.array_equal(pixels(answer), layers.decode([better], *shot.size, name="clean"))
         assert (await cloud.http.get(f"{path}/image?layer=noisy")).status_code == 200
         path = await stored(cloud, edge, sealed(denoise, large, [base]), 2)
+        assert (await cloud.json(path))["layers"] == ["base", "clean", "original"]
         answer = await cloud.http.get(f"{path}/image?layer=full")
         assert answer.status_code == 404 and "layer noisy is made of frames of up to 4194304" in answer.text
         assert (await cloud.http.get(f"{path}/image?layer=clean")).status_code == 202

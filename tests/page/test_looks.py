@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+import numpy as np
+
 from common.scalable import PictureLayers
 from common.scalable.regions import Region
 from tests.cloud.layered import sealed
@@ -61,6 +63,23 @@ def test_the_picture_is_wiped_off_what_came_first(looks: Looks, page: Page) -> N
     page.click(card("wipe", "[data-is=release]"))
     page.wait(f"!{element('wipe', '[data-is=beneath]')}.hasAttribute('src')")
     assert not page.shown(card("wipe", "[data-is=wiping]"))
+
+
+def test_of_a_picture_too_large_for_its_noise_the_clean_one_is_shown(looks: Looks, page: Page) -> None:
+    bundle = looks.denoising
+    shot = coded.frame(bundle, 320, 240)
+    large = shot._replace(picture=np.broadcast_to(shot.picture[:1, :1], (1800, 2400, 3)))
+    clean = PictureLayers.open(bundle).encode("clean", large.picture, [], 320)
+    page.open(looks.cloud.url)
+    with looks.cloud.edge(bundle=bundle) as edge:
+        edge.layers["clean"] = sealed(bundle, large, [clean])
+        edge.send_coded("large", sealed(bundle, large, shot.layers[:1]))
+        page.wait_text(card("large"), "found")
+        page.click(card("large", "[data-is=show]"))
+        page.wait_text(card("large", ".strip"), "pixels fetched")
+        assert len(edge.asked) == 1
+    assert page.js(f"{element('large', '[data-is=picture]')}.naturalWidth") == 2400
+    assert not page.shown(card("large", "[data-is=wiping]"))
 
 
 def test_a_part_is_made_sharp(looks: Looks, page: Page) -> None:
@@ -122,6 +141,8 @@ def test_a_part_that_will_not_come_leaves_what_is_here(looks: Looks, page: Page)
         page.press("Enter")
         page.wait_text(card("away", ".strip"), "The edge no longer has this picture.")
         assert page.shown(card("away", "[data-is=picture]")) and not page.shown(card("away", "[data-is=box]"))
+        page.click(card("away", "[data-is=part]"))
+        page.wait_text(card("away", ".strip"), "Draw a box")
         page.errors.clear()  # 410
 
 
