@@ -23,7 +23,7 @@ from cloud.film import Film
 from cloud.frame import Original
 from cloud.layers import Unavailable
 from cloud.pixels import Pixels, Ready
-from cloud.replies import Refusal
+from cloud.replies import Refusal, unusable
 from cloud.store import Filters, Record, Store
 from cloud.synthesis import BusyError
 from common.errors import BitstreamError, BundleError
@@ -240,8 +240,8 @@ class Clips:
             if time.monotonic() - job.asked > _FORGOTTEN_SECONDS:
                 raise asyncio.CancelledError
             ready = await self._pixels.wait(job.rows[i], layer, seconds=5)
-            if isinstance(ready, Refusal | Unavailable):
-                return ready
+            if isinstance(ready, Unavailable) or (isinstance(ready, Refusal) and ready.status != 503):
+                return ready  # but what came and was not kept may come again
             if isinstance(ready, Ready):
                 with contextlib.suppress(BusyError):  # others look at pictures too: they first
                     return await self._file(job.rows[i], ready)
@@ -254,7 +254,9 @@ class Clips:
             form = next(f for f, media_type in MEDIA_TYPES.items() if media_type == ready.made_of.content_type)
         try:
             return await self._pixels.file(row, ready, form)
-        except (BitstreamError, BundleError) as e:
+        except BundleError as e:
+            return unusable(e)
+        except BitstreamError as e:
             return Refusal(422, "layer-damaged", str(e))
 
     def _keep(self, wanted: Wanted, clip: Clip) -> None:

@@ -19,8 +19,9 @@ from common.scalable.pictures import PREVIEW
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A layer by its own name. `kinds`: the container's layers that it is made of, rising, its own the last; of the
-    original none. `qualities`: the lowest and the highest it can be asked in; None where there is no choice. `tiled`:
-    parts of it can be had alone; it is then of the quality of those below it.
+    original none. `qualities`: the lowest and the highest it can be asked in; None where there is no choice.
+    `default_quality`: the least that is shown to who names none. `tiled`: parts of it can be had alone; it is then of
+    the quality of those below it.
     """
 
     name: str

@@ -21,7 +21,7 @@ from cloud.frame import Coded, Original
 from cloud.layers import Answer, Asked, Layers
 from cloud.offers import Offer, codec_id, offers
 from cloud.registry import Registry
-from cloud.replies import Fits, Refusal, Wish
+from cloud.replies import Fits, Refusal, Wish, unusable
 from cloud.store import Record, Store, StoreError
 from cloud.synthesis import Shown, Synthesis
 from cloud.tiles import Grid, Part, Tiles, covering, tile_pixels
@@ -96,7 +96,7 @@ class Pixels:
     async def look(
         self, row: Record, name: str, quality: int | None = None, regions: tuple[Region, ...] | None = None
     ) -> Ready | Answer:
-        """The pixels, or what was done to get them. `quality`: the least of the layer's own; None will take any.
+        """The pixels, or what was done to get them. `quality`: the least of the layer's own; None: its usual one.
 
         `regions`: the parts of the picture that are wanted, each inside it; None: all of it.
         """
@@ -108,10 +108,10 @@ class Pixels:
         key = row.id, offer.name
         # Looked at first: what is being fetched now may arrive just after the store said that it is not there.
         fetching = self._layers.fetching(key)
-        found = await self._found(row, offer, quality, regions)
-        if isinstance(found, Ready):
+        found = await self._found(row, offer, offer.default_quality if quality is None else quality, regions)
+        if not isinstance(found, Wish):
             return found
-        return Asked(other=True) if fetching else self._layers.want(found)
+        return Asked(key, other=True) if fetching else self._layers.want(found)
 
     async def wait(
         self,
@@ -126,12 +126,10 @@ class Pixels:
         answer = await self.look(row, name, quality, regions)
         if not isinstance(answer, Asked) or self._waiting >= _MOST_WAITING:
             return answer
-        offer = self.offer(row, name, quality)
-        assert isinstance(offer, Offer)
         self._waiting += 1
         try:
             while isinstance(answer, Asked) and (left := over - asyncio.get_running_loop().time()) > 0:
-                await self._layers.news((row.id, offer.name), left)
+                await self._layers.news(answer.key, left)
                 answer = await self.look(row, name, quality, regions)
         finally:
             self._waiting -= 1
@@ -181,8 +179,8 @@ class Pixels:
             log.warning("a damaged layer stays for now", frame=row.id, layer=offer.name, reason=str(e))
 
     async def _found(
-        self, row: Record, offer: Offer, quality: int | None, regions: tuple[Region, ...] | None
-    ) -> Ready | Wish:
+        self, row: Record, offer: Offer, quality: int, regions: tuple[Region, ...] | None
+    ) -> Ready | Wish | Refusal:
         if not offer.kinds:
             return await self._original(row, offer)
         if not offer.tiled:
@@ -192,7 +190,9 @@ class Pixels:
         except BitstreamError as e:  # of what is here not even the index can be read
             log.warning("damaged tiles are forgotten", frame=row.id, layer=offer.name, reason=str(e))
             await self._forget(row, offer)
-            return self._wish(row, offer, (), quality or 0, regions)
+            return self._wish(row, offer, (), quality, regions)
+        except BundleError as e:
+            return unusable(e)
 
     async def _original(self, row: Record, offer: Offer) -> Ready | Wish:
         picture = await self._store.picture(row.id, ORIGINAL)
@@ -200,24 +200,22 @@ class Pixels:
             return Wish(row.edge, row.id, ORIGINAL)
         return Ready(offer, Original(picture.content_type, picture.data), picture.sha256)
 
-    async def _coded(self, row: Record, offer: Offer, quality: int | None) -> Ready | Wish:
+    async def _coded(self, row: Record, offer: Offer, quality: int) -> Ready | Wish:
         held = tuple(await self._store.layers(row.id, offer.kinds))
         kinds = tuple(layer.kind for layer in held)
-        if kinds == offer.kinds and (quality is None or quality_of(held[-1]) >= quality):
+        if kinds == offer.kinds and quality_of(held[-1]) >= quality:
             return Ready(offer, Coded(held), _digest(held))
-        if kinds == offer.kinds and (better := self._aside.better(row.id, held, quality or 0)):
+        if kinds == offer.kinds and (better := self._aside.better(row.id, held, quality)):
             return Ready(offer, Coded(better), _digest(better))
-        return self._wish(row, offer, held, quality or 0)
+        return self._wish(row, offer, held, quality)
 
-    async def _tiled(
-        self, row: Record, offer: Offer, quality: int | None, regions: tuple[Region, ...] | None
-    ) -> Ready | Wish:
+    async def _tiled(self, row: Record, offer: Offer, quality: int, regions: tuple[Region, ...] | None) -> Ready | Wish:
         held = tuple(await self._store.layers(row.id, offer.kinds))
-        held = held if all(quality_of(layer) >= (quality or 0) for layer in _above_base(held)) else ()
+        held = held if all(quality_of(layer) >= quality for layer in _above_base(held)) else ()
         # Tiles go together with those that are here, and with what is below them, in the same quality.
         lowest, highest = offer.qualities or (0, 0)
-        at_hand = next((quality_of(layer) for layer in _above_base(held)), quality or 0)
-        wanted = at_hand if lowest <= at_hand <= highest else quality or 0
+        at_hand = next((quality_of(layer) for layer in _above_base(held)), quality)
+        wanted = at_hand if lowest <= at_hand <= highest else quality
         if tuple(layer.kind for layer in held) != offer.kinds:
             return self._wish(row, offer, held, wanted, regions)
         part = await self._tiles.part(self._bundle(row), held[-1], regions, (row.width, row.height))

@@ -8,7 +8,7 @@ from cloud.frame import Coded, Original, Pixels
 from common import codec
 from common.bundle import Bundle
 from common.codec import Layer
-from common.errors import BitstreamError, MidstreamError
+from common.errors import BitstreamError, BundleError, MidstreamError
 from common.layers import quality_of
 from common.scalable.regions import Region
 from common.wire import stream_pb2 as wire
@@ -147,3 +147,8 @@ def _gone(reason: str) -> ReplyError:
 def damaged(reason: str) -> ReplyError:
     """What came from an edge cannot be read. It may come whole the next time."""
     return ReplyError(Refusal(422, "layer-damaged", f"what the edge sent is damaged: {reason}"))
+
+
+def unusable(error: BundleError) -> Refusal:
+    """The bundle that a frame was coded with does not work here."""
+    return Refusal(409, "bundle-unusable", str(error))

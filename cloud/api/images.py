@@ -16,7 +16,7 @@ from cloud.frame import Original
 from cloud.layers import Asked, Unavailable
 from cloud.offers import Offer
 from cloud.pixels import Held, Pixels, Ready
-from cloud.replies import Refusal
+from cloud.replies import Refusal, unusable
 from cloud.store import Record, Store, to_json
 from cloud.synthesis import BusyError
 from common.errors import BitstreamError, BundleError
@@ -67,11 +67,11 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     304: {"description": "it is still what If-None-Match names"},
     404: {"description": "no such frame, or the frame has no such layer, track or label"},
     406: {"description": "none of the formats that are asked for, or the picture is too large for them"},
-    409: {"description": "the frame's bundle is not here, or the edge used another"},
+    409: {"description": "the frame's bundle is not here, or does not work, or the edge used another"},
     410: {"description": "the edge does not have it any more"},
     422: {"description": "a parameter is invalid, or what the edge sent is damaged: that may be asked for again"},
     502: {"description": "the edge failed to code the layer; it may be asked again"},
-    503: {"description": "the edge is not connected, or too many pictures are being made; come again"},
+    503: {"description": "the edge is away, or too many pictures are being fetched, kept or made; come again"},
 }
 
 
@@ -206,7 +206,7 @@ async def _file(pixels: Pixels, row: Record, ready: Ready, form: str) -> bytes:
     except BusyError as e:
         raise unavailable("too-many-pictures", f"{e}.", _RETRY_SECONDS) from e
     except BundleError as e:
-        raise Problem(409, "bundle-unusable", f"{e}.") from e
+        raise refused(unusable(e)) from e
     except BitstreamError as e:
         again = " Ask again, and its edge is asked again." if ready.offer.kinds else ""
         detail = f"Layer {ready.offer.name} of frame {row.id} is damaged: {e}.{again}"

@@ -77,10 +77,6 @@ class CodedTiles:
         tile = self.tiles.get(number)
         return tile is not None and tile.check == check_of(self.quality, number, tile.stream)
 
-    def damaged(self) -> int:
-        """How many of those that are here do not."""
-        return sum(not self.sound(number) for number in self.tiles)
-
     def only(self, numbers: Iterable[int]) -> Self:
         """Without any but these."""
         return self._with({number: self.tiles[number] for number in sorted(numbers) if number in self.tiles})

@@ -90,6 +90,9 @@ class HighLayer:
             raise BundleError(f"layer {about.name!r}: expected a network `context` for what is below it")
         if about.tile != coder.side:
             raise BundleError(f"layer {about.name!r}: expected tiles of {coder.side} cells, got {about.tile}")
+        # What is smaller has no region of its own: any, with the margin around it, needs its neighbours, too.
+        if (size := about.tile * about.stride) <= 2 * MARGIN:
+            raise BundleError(f"layer {about.name!r}: expected tiles of more than {2 * MARGIN} pixels, got {size}")
 
     @classmethod
     def open(cls, bundle: Bundle, about: PictureLayer, networks: Networks, below: PictureLayer) -> Self:

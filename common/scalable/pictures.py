@@ -141,12 +141,6 @@ class PictureLayers:
         there[[number for number in tiles.tiles if not sound or tiles.sound(number)]] = True
         return there.reshape(grid.down, grid.across)
 
-    def damaged(self, layers: Sequence[Layer], width: int, height: int) -> int:
-        """How many tiles that are there fail their check."""
-        _check_size(width, height)
-        found = ((layer, self._tiled(layer)) for layer in layers)
-        return sum(tiled.tiles(layer.payload, width, height).damaged() for layer, tiled in found if tiled)
-
     def cut(self, layer: Layer, regions: Regions | None, width: int, height: int) -> Layer:
         """The layer with no tiles but those that regions touch when they are MARGIN pixels larger; with None, all."""
         check_regions(regions, width, height)
@@ -161,14 +155,6 @@ class PictureLayers:
             return first
         one, other = (tiled.tiles(layer.payload, width, height) for layer in (first, second))
         return replace(first, payload=one.joined(other).pack())
-
-    def covers(self, layer: Layer, regions: Regions | None, width: int, height: int) -> bool:
-        """Whether all tiles that `cut` would give are there and sound."""
-        check_regions(regions, width, height)
-        if (tiled := self._tiled(layer)) is None:
-            return True
-        tiles = tiled.tiles(layer.payload, width, height)
-        return all(tiles.sound(number) for number in tiled.wanted(regions, width, height))
 
     def _tiled(self, layer: Layer) -> HighLayer | None:
         known = self._pixels.get(FULL)

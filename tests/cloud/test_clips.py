@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
 from cloud import film
 from cloud.film import Film, TooLargeError
@@ -20,7 +21,7 @@ from common.ids import uuid7
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, Start
 from tests.cloud.layered import asked, reply
-from tests.cloud.speaker import Edge, packet
+from tests.cloud.speaker import Edge, packet, until
 
 SIZE = 320
 BEGAN_US = 1_700_000_000_000_000
@@ -122,6 +123,25 @@ async def test_where_everything_is_gone_it_is_said(cloud: Running) -> None:
         places = await take(cloud, edge, (0, 100))
         answer = await made(cloud, edge, places, gone=(0, 1))
         assert answer.status_code == 410 and "the ring has gone round" in answer.json()["detail"]
+
+
+async def test_what_could_not_be_kept_is_fetched_again(cloud: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, store = cloud.parts.layers, cloud.parts.store
+    monkeypatch.setattr(layers, "_pause", 0.5)
+    async with cloud.edge() as edge:
+        places = await take(cloud, edge, (0,))
+        async with store._engine.begin() as connection:
+            full = "CREATE TRIGGER full BEFORE INSERT ON pictures BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+            await connection.execute(text(full))
+        making = asyncio.create_task(cloud.http.get(CLIP, params=when(wait="20s")))
+        await reply(edge, await asked(edge), jpeg(20), content_type="image/jpeg")
+        await until(lambda: bool(layers._refused))
+        async with store._engine.begin() as connection:
+            await connection.execute(text("DROP TRIGGER full"))
+        giving = asyncio.create_task(give(edge, places))
+        assert (await making).headers["midstream-frames"] == "1/1"
+        giving.cancel()
+        await asyncio.wait([giving])
 
 
 async def test_boxes_are_drawn(cloud: Running) -> None:
@@ -245,9 +265,9 @@ def test_a_film_ends_before_it_is_too_large(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(film, "MOST_BYTES", 20_000)
     noise = np.random.default_rng(1)
     made_of = Film(tmp_path / "noise.mp4", (160, 120))
-    until = time.monotonic() + 60
+    over = time.monotonic() + 60
     with pytest.raises(TooLargeError):
         for ms in range(0, 100_000, 100):
             made_of.add(Image.fromarray(noise.integers(0, 255, (120, 160, 3), dtype=np.uint8)), ms)
-            assert time.monotonic() < until
+            assert time.monotonic() < over
     made_of.end()

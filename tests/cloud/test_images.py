@@ -4,22 +4,17 @@ import asyncio
 import io
 import os
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
 from cloud import encoded
-from cloud.frame import Original, Pixels
-from cloud.layers import Asked, Layers
-from cloud.links import Link, Links
 from cloud.opened import Opened
-from cloud.replies import Refusal, Wish
 from cloud.synthesis import Synthesis
 from common.errors import BitstreamError
-from common.telemetry import Metrics
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, Start
 from tests.cloud.layered import settled
@@ -146,6 +141,22 @@ async def test_what_fits_nowhere_evicts_nothing(start: Start) -> None:
         assert (await cloud.http.get(small)).status_code == 200
 
 
+async def test_what_cannot_be_kept_is_said_and_not_fetched_over_and_over(cloud: Running) -> None:
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        async with cloud.parts.store._engine.begin() as connection:
+            full = "CREATE TRIGGER full BEFORE INSERT ON pictures BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+            await connection.execute(text(full))
+        waiting = asyncio.create_task(cloud.http.get(path, params={"wait": "20s"}))
+        await reply(edge, await asked(edge))
+        answer = await waiting
+        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["type"] == "urn:midstream:problem:pixels-not-kept"
+        assert "the cloud's log" in answer.json()["detail"]
+        # Asked once: what the edge hears next is the ack of a new packet.
+        assert (await edge.deliver(packet(2, cloud.payload())))[0].seq == 2
+
+
 async def test_an_original_in_another_form(cloud: Running) -> None:
     async with cloud.edge() as edge:
         path = await stored(cloud, edge)
@@ -184,98 +195,6 @@ async def test_an_original_that_is_another_picture_is_not_made_over(cloud: Runni
             assert answer.status_code == 422 and answer.json()["type"] == "urn:midstream:problem:layer-damaged"
 
 
-class Shelf:
-    """Keeps nothing until it is opened."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.came: list[str] = []
-
-    async def keep(self, wish: Wish, came: Pixels) -> None:
-        assert came == Original("image/jpeg", JPEG)
-        self.came.append(wish.frame)
-        await self.open.wait()
-
-
-def layers_of(shelf: Shelf) -> tuple[Layers, Link]:
-    links = Links(Metrics("test", "0").link_up)
-    links.add(link := Link("e", "epoch", -1))
-    return Layers(links, shelf.keep, pause=0.02), link
-
-
-def wish(frame: str) -> Wish:
-    return Wish("e", frame, "original")
-
-
-def answer_to(link: Link) -> wire.LayerReply:
-    request = link.outbox.get_nowait()
-    assert isinstance(request, wire.IngestResponse)
-    return wire.LayerReply(
-        request_id=request.layer_request.request_id,
-        status=wire.LAYER_STATUS_OK,
-        content_type="image/jpeg",
-        payload=JPEG,
-    )
-
-
-async def test_many_replies_to_one_request_are_kept_once() -> None:
-    shelf = Shelf()
-    layers, link = layers_of(shelf)
-    layers.want(wish("frame"))
-    reply_ = answer_to(link)
-    for _ in range(50):
-        layers.replied(link, reply_)
-        await asyncio.sleep(0)
-    assert shelf.came == ["frame"] and layers.fetching(("frame", "original"))
-    shelf.open.set()
-    await layers.drain()
-    assert not layers.fetching(("frame", "original"))
-
-
-async def test_pictures_that_wait_for_the_database_are_bounded() -> None:
-    shelf = Shelf()
-    layers, link = layers_of(shelf)
-    for i in range(20):
-        layers.want(wish(f"frame-{i}"))
-        layers.replied(link, answer_to(link))
-    await asyncio.sleep(0)
-    assert shelf.came == [f"frame-{i}" for i in range(8)]
-    shelf.open.set()
-    await layers.drain()
-    layers.want(wish("frame-19"))  # dropped, so it is asked for again
-    assert answer_to(link).request_id
-
-
-async def test_an_edge_that_is_busy_has_longer_and_is_asked_once_each_time() -> None:
-    now = [0.0]
-    links = Links(Metrics("test", "0").link_up)
-    links.add(link := Link("e", "epoch", -1))
-    layers = Layers(links, Shelf().keep, clock=lambda: now[0], pause=0.01)
-    layers.want(wish("frame"))
-    reply_ = answer_to(link)
-    reply_.status = wire.LAYER_STATUS_BUSY
-    for now[0] in range(29, 299, 29):
-        for _ in range(20):
-            layers.replied(link, reply_)
-        async with asyncio.timeout(20):
-            await link.outbox.get()
-        await asyncio.sleep(0)
-        assert link.outbox.empty() and layers.fetching(("frame", "original"))
-    now[0] = 301.0  # it has had its chances
-    assert not layers.fetching(("frame", "original"))
-
-
-async def test_a_refusal_holds_for_the_quality_that_was_asked_for() -> None:
-    layers, link = layers_of(Shelf())
-    layers.want(replace(wish("frame"), quality=400))
-    reply_ = answer_to(link)
-    reply_.status = wire.LAYER_STATUS_INVALID
-    layers.replied(link, reply_)
-    refusal = layers.want(replace(wish("frame"), quality=400))
-    assert isinstance(refusal, Refusal) and refusal.final and refusal.status == 422
-    assert isinstance(layers.want(wish("frame")), Asked) and link.outbox.get_nowait()
-
-
 async def test_pictures_are_made_in_a_thread_that_stands_back() -> None:
     synthesis = Synthesis(Opened(1))
     entered, leave = threading.Event(), threading.Event()
@@ -293,6 +212,31 @@ async def test_pictures_are_made_in_a_thread_that_stands_back() -> None:
     leave.set()
     await stopping
     assert await making == b"1 %d" % (min(19, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + 10))
+
+
+async def test_so_many_may_wait_for_a_picture(cloud: Running) -> None:
+    synthesis, leave = cloud.parts.synthesis, threading.Event()
+
+    def make() -> bytes:
+        return b"%d" % leave.wait(20)
+
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge)
+        await cloud.http.get(path)
+        await reply(edge, await asked(edge), payload=file_of(Image.new("RGB", (320, 320)), "JPEG"))
+        assert (await settled(cloud, path)).status_code == 200
+    png = {"params": {"format": "png"}}
+    waiting = [asyncio.ensure_future(synthesis._make(f"key-{i}", make)) for i in range(16)]
+    try:
+        await asyncio.sleep(0)
+        answer = await cloud.http.get(path, **png)
+        assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["type"] == "urn:midstream:problem:too-many-pictures"
+        waiting.append(asyncio.ensure_future(synthesis._make("key-15", make)))  # who wants the same takes no place
+    finally:
+        leave.set()
+    assert await asyncio.gather(*waiting) == [b"1"] * 17
+    assert (await cloud.http.get(path, **png)).status_code == 200
 
 
 def file_of(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -322,15 +266,3 @@ def test_forms_have_their_limits() -> None:
     assert encoded.fitting(8193, 8193) == ()
     with pytest.raises(BitstreamError):
         encoded.again(b"\x89PNG", (8193, 8193), "png")
-
-
-async def test_an_edge_that_is_busy_is_asked_again() -> None:
-    layers, link = layers_of(Shelf())
-    layers.want(wish("frame"))
-    reply_ = answer_to(link)
-    reply_.status = wire.LAYER_STATUS_BUSY
-    layers.replied(link, reply_)
-    assert isinstance(layers.want(wish("frame")), Asked)
-    async with asyncio.timeout(20):
-        again = await link.outbox.get()
-    assert isinstance(again, wire.IngestResponse) and again.layer_request.request_id == reply_.request_id

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ from common.scalable import PictureLayers
 from common.wire import stream_pb2 as wire
 from tests.cloud.conftest import Running, running
 from tests.cloud.layered import asked, frame, pixels, reply, sealed, settled, stored
-from tests.cloud.speaker import until
+from tests.cloud.speaker import packet, until
 from tests.scalable import coded, tiny
 from tests.scalable.coded import Coded
 
@@ -73,7 +74,7 @@ async def test_the_full_picture_comes_when_asked_for(cloud: Running, two: Bundle
         answer = await cloud.http.get(f"{path}/image")
         assert answer.status_code == 202 and int(answer.headers["retry-after"]) >= 1
         request = await asked(edge)
-        assert (request.layer, request.with_base, request.quality) == ("full", False, 0)
+        assert (request.layer, request.with_base, request.quality) == ("full", False, tiny.DEFAULT)
         await reply(edge, request, sealed(two, shot, [full]))
         answer = await settled(cloud, f"{path}/image?format=png")
     assert np.array_equal(pixels(answer), PictureLayers.open(two).decode(shot.layers, *shot.size))
@@ -103,13 +104,34 @@ async def test_a_better_one_takes_the_place_of_the_one_before(cloud: Running, tw
         assert (await cloud.http.get(f"{path}/image?layer=base&quality=300")).status_code == 422
 
 
-async def test_layers_that_came_along_need_nobody(cloud: Running, two: Bundle, shot: Coded) -> None:
+async def test_without_a_quality_it_is_the_usual_one(cloud: Running, two: Bundle, shot: Coded) -> None:
+    """Whatever somebody else asked for."""
+    base = shot.layers[0]
+    worse, usual = (PictureLayers.open(two).encode("full", shot.picture, [base], q) for q in (1, tiny.DEFAULT))
     async with cloud.edge() as edge:
-        path = await stored(cloud, edge, sealed(two, shot, shot.layers))
+        path = await stored(cloud, edge, sealed(two, shot, [base]))
+        await cloud.http.get(f"{path}/image?quality=1")
+        await reply(edge, await asked(edge), sealed(two, shot, [worse]))
+        small = await settled(cloud, f"{path}/image?quality=1")
+        assert (await cloud.http.get(f"{path}/image")).status_code == 202
+        request = await asked(edge)
+        assert request.quality == tiny.DEFAULT
+        await reply(edge, request, sealed(two, shot, [usual]))
+        answer = await settled(cloud, f"{path}/image?format=png")
+        assert np.array_equal(pixels(answer), PictureLayers.open(two).decode([base, usual], *shot.size))
+        assert (await cloud.http.get(f"{path}/image?quality=1")).content != small.content, "what is here may be better"
+
+
+async def test_layers_that_came_along_need_nobody(cloud: Running, two: Bundle, shot: Coded) -> None:
+    usual = coded.frame(two, *shot.size, quality=tiny.DEFAULT)  # as edges send them
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(two, usual, usual.layers))
+        assert (await cloud.http.get(f"{path}/image")).status_code == 200
+        path = await stored(cloud, edge, sealed(two, shot, shot.layers), 2)
     assert (await cloud.http.get(f"{path}/image")).status_code == 200
     row = await cloud.json(path)
     assert row["bytes"]["coded"] < len(sealed(two, shot, shot.layers)) - len(shot.layers[1].payload) + 8
-    assert await cloud.counter('midstream_feature_bytes_count{layer="enhancement"}') == 1
+    assert await cloud.counter('midstream_feature_bytes_count{layer="enhancement"}') == 2
 
 
 async def test_a_layer_comes_with_those_it_builds_on(settings: Callable[..., Settings], three: Bundle) -> None:
@@ -303,3 +325,33 @@ async def test_a_bundle_that_does_not_work_spoils_no_result(
             network.write_bytes(whole)
         assert answer.status_code == 409 and "full_synthesis" in answer.json()["detail"]
         assert (await cloud.json(path))["detections"]
+
+
+async def test_layers_in_tiles_that_do_not_open_spoil_no_result(
+    settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """What a tile needs is read before anything is shown, or even kept."""
+    held = tiny.write(tmp_path / "bundles", tiny.FREQUENCY)
+    shot = frame(held)
+    arrays = held.path / "latent.npz"
+    whole = arrays.read_bytes()
+    async with running(settings(bundles_dir=held.path.parent), held) as cloud, cloud.edge() as edge:
+        here = await stored(cloud, edge, sealed(held, shot, shot.layers))
+        away = await stored(cloud, edge, sealed(held, shot, shot.layers[:1]), 2, camera="gate")
+        arrays.write_bytes(b"no arrays")
+        for layer in ("full", "low"):
+            refused_(await cloud.http.get(f"{here}/image?layer={layer}"))
+        refused_(await cloud.http.get("/v1/cameras/door/clip?since=2020-01-01T00:00Z&until=2100-01-01T00:00Z&wait=20s"))
+        waiting = asyncio.create_task(cloud.http.get(f"{away}/image?wait=20s"))
+        await reply(edge, await asked(edge), sealed(held, shot, shot.layers[1:]))
+        refused_(await waiting)
+        assert (await cloud.json(here))["detections"] == (await cloud.json(away))["detections"]
+        arrays.write_bytes(whole)
+        answer = await cloud.http.get(f"{here}/image?format=png")
+        assert np.array_equal(pixels(answer), PictureLayers.open(held).decode(shot.layers, *shot.size))
+        assert (await edge.deliver(packet(3, sealed(held, shot, shot.layers))))[0].seq == 3, "it was asked once"
+
+
+def refused_(answer: httpx.Response) -> None:
+    assert answer.status_code == 409 and "latent.npz" in answer.json()["detail"], answer.text
+    assert answer.json()["type"] == "urn:midstream:problem:bundle-unusable"

@@ -159,7 +159,7 @@ async def test_a_damaged_tile_shows_what_is_below_and_is_asked_for_once_more(
 ) -> None:
     low, full = shot.layers[1:]
     spoilt = spoil(full)
-    assert layers.damaged([spoilt], *SIZE) == 1
+    assert (~layers.tiles(spoilt, *SIZE, sound=True)).sum() == 1
     corner = Region(280, 180, 20, 20)
     async with cloud.edge() as edge:
         path = await stored(cloud, edge, sealed(held, shot, [*shot.layers[:2], spoilt]))
@@ -282,6 +282,27 @@ async def test_tiles_of_another_quality_take_the_place_of_those_before(
         assert (await settled(cloud, f"{path}/image?layer=low&quality=500")).status_code == 200
         again = await cloud.http.get(path_of(path, ROI))
         assert again.content == answer.content
+
+
+async def test_without_a_quality_tiles_are_of_the_usual_one(
+    cloud: Running, held: Bundle, layers: PictureLayers, shot: Coded
+) -> None:
+    """Whatever what is below them was asked for."""
+    worse, usual = (layers.encode("low", shot.picture, [], quality) for quality in (1, tiny.DEFAULT))
+    full = layers.cut(layers.encode("full", shot.picture, [usual]), [ROI], *SIZE)
+    async with cloud.edge() as edge:
+        path = await stored(cloud, edge, sealed(held, shot, shot.layers[:1]))
+        await cloud.http.get(f"{path}/image?layer=low&quality=1")
+        await reply(edge, await asked(edge), sealed(held, shot, [worse]))
+        assert (await settled(cloud, f"{path}/image?layer=low&quality=1")).status_code == 200
+        assert (await cloud.http.get(path_of(path, ROI))).status_code == 202
+        request = await asked(edge)
+        assert request.quality == tiny.DEFAULT and not request.HasField("below")
+        await reply(edge, request, sealed(held, shot, [usual, full]))
+        answer = await settled(cloud, path_of(path, ROI))
+        assert np.array_equal(pixels(answer), layers.decode([usual, full], *SIZE, regions=[ROI]))
+        assert (await cloud.http.get(f"{path}/image?layer=low")).status_code == 200
+        assert (await cloud.http.get(path_of(path, ROI, quality=1))).content == answer.content
 
 
 async def test_what_does_not_fit_together_is_not_kept(

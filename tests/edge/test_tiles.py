@@ -84,7 +84,7 @@ async def test_what_is_coded_upon_something_new_is_new(start: Start, cloud: Peer
         spool = edge.parts.spool
         await spool.keep_layer(frame_id, 2, tiny.DEFAULT, (tiny.DEFAULT).to_bytes(2, "big") + b"upon another")
         _, full = opened(await ask(cloud, frame_id)).layers
-        assert PictureLayers.open(frequency).damaged([full], *SIZE) == 0
+        assert PictureLayers.open(frequency).tiles(full, *SIZE, sound=True).all()
         assert (await spool.layers(frame_id))[2, tiny.DEFAULT] == full.payload
         for quality in (300, 301, 302):
             await ask(cloud, frame_id, quality=quality)

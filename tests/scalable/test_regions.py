@@ -213,7 +213,6 @@ def test_regions_are_in_the_picture_and_not_empty(
     for ask in (
         lambda: pictures.decode(coded.layers, *coded.size, regions=regions),
         lambda: pictures.cut(full, regions, *coded.size),
-        lambda: pictures.covers(full, regions, *coded.size),
     ):
         with pytest.raises(ValueError, match=rf"region: expected a part of {WIDTH}x{HEIGHT} pixels"):
             ask()
@@ -233,11 +232,9 @@ def test_a_cut_has_the_tiles_that_regions_touch(coded: Coded, frequency: Bundle)
     cut = pictures.cut(full, REGIONS[:1], *coded.size)
     expected = touched([REGIONS[0].grown(MARGIN, *coded.size)], 64, 6, 11)
     assert np.array_equal(pictures.tiles(cut, *coded.size), expected) and expected.sum() == 20
-    assert pictures.tiles(full, *coded.size).all()
+    assert np.array_equal(pictures.tiles(cut, *coded.size, sound=True), expected)
+    assert pictures.tiles(full, *coded.size, sound=True).all()
     assert pictures.cut(full, None, *coded.size) == full
-    assert pictures.covers(cut, REGIONS[:1], *coded.size)
-    assert not pictures.covers(cut, REGIONS, *coded.size) and not pictures.covers(cut, None, *coded.size)
-    assert pictures.covers(full, None, *coded.size)
     assert not pictures.tiles(pictures.cut(full, [], *coded.size), *coded.size).any()
 
 
@@ -286,7 +283,8 @@ def test_a_damaged_tile_shows_the_base_picture_there(coded: Coded, frequency: Bu
     pictures, (base, low, full) = PictureLayers.open(frequency), coded.layers
     bad = Layer(2, full.payload[:-1] + bytes([full.payload[-1] ^ 1]))  # of the lower right tile
     layers = [base, low, bad]
-    assert (pictures.damaged(layers, *coded.size), pictures.damaged(coded.layers, *coded.size)) == (1, 0)
+    assert pictures.tiles(bad, *coded.size).all()
+    assert np.argwhere(~pictures.tiles(bad, *coded.size, sound=True)).tolist() == [[5, 10]]
     shown, below = (pictures.decode(layers, *coded.size, name) for name in (FULL, LOW))
     expected = pictures.decode(coded.layers, *coded.size)
     tile = slice(320, None), slice(640, None)
@@ -294,7 +292,6 @@ def test_a_damaged_tile_shows_the_base_picture_there(coded: Coded, frequency: Bu
     assert lost < 0.3 * kept
     left = slice(None), slice(0, 640 - REACH)
     assert np.array_equal(shown[left], expected[left]) and not np.array_equal(shown, expected)
-    assert not pictures.covers(bad, None, *coded.size) and pictures.covers(bad, REGIONS[:1], *coded.size)
     assert pictures.join(bad, full, *coded.size) == pictures.join(full, bad, *coded.size) == full
 
 
@@ -311,7 +308,7 @@ def test_whatever_the_bytes_are(coded: Coded, frequency: Bundle) -> None:
         layers[at] = Layer(at, bytes(payload[: rng.choice([len(payload), rng.randrange(len(payload))])]))
         try:
             assert pictures.decode(layers, 150, 100).shape == (100, 150, 3)
-            assert 0 <= pictures.damaged(layers, 150, 100) <= 6
+            assert pictures.tiles(layers[2], 150, 100, sound=True).shape == (2, 3)
         except BitstreamError:
             refused += 1
     assert 10 < refused < 60
@@ -320,7 +317,7 @@ def test_whatever_the_bytes_are(coded: Coded, frequency: Bundle) -> None:
 def test_a_layer_that_is_not_in_tiles_is_as_one(coded: Coded, frequency: Bundle, two: Bundle) -> None:
     pictures, low = PictureLayers.open(frequency), coded.layers[1]
     assert pictures.cut(low, REGIONS, *coded.size) == pictures.join(low, low, *coded.size) == low
-    assert pictures.covers(low, None, *coded.size) and pictures.tiles(low, *coded.size).tolist() == [[True]]
+    assert pictures.tiles(low, *coded.size, sound=True).tolist() == [[True]]
     assert PictureLayers.open(two).cut(coded.layers[2], REGIONS, *coded.size) == coded.layers[2]
 
 
@@ -366,6 +363,14 @@ def test_a_table_that_does_not_fit_is_named(
 ) -> None:
     with pytest.raises(BundleError, match=said):
         PictureLayers.open(changed(frequency, tmp_path, number, **changes))
+
+
+def test_tiles_that_are_all_margin_are_refused(frequency: Bundle, tmp_path: Path) -> None:
+    """Whatever is wanted of one would touch those beside it."""
+    finer = [layer.model_copy(update={"stride": 8, "pad": 32}) for layer in frequency.manifest.layers]
+    manifest = frequency.manifest.model_copy(update={"layers": tuple(finer)})
+    with pytest.raises(BundleError, match="layer 'full': expected tiles of more than 32 pixels, got 32"):
+        PictureLayers.open(Bundle(frequency.path, frequency.digest, manifest))
 
 
 def test_a_network_of_other_channels_is_named(frequency: Bundle, denoise: Bundle, tmp_path: Path) -> None:
