@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 IN_HAND = 2
-"""Frames of one stream in the intake at once: while one is being written to disk, the next is coded."""
+"""Frames of one stream in the intake at once: while one is being written to disk, the next is coded. One where frames
+are offered again until they are taken: a second could be taken before it, and time would go back."""
 PAUSE_S = 1.0
 """Before the next frame when the edge takes none now."""
 
@@ -32,14 +33,16 @@ class Feed:
         self._frames = frames
         self._intake = intake
         self._told = told
-        self._room = asyncio.Semaphore(IN_HAND)
+        self._room = asyncio.Semaphore(1 if patient else IN_HAND)
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Send what comes, until cancelled."""
+        """Send what comes, until cancelled; return when the last frame of a recording is sent, or given up."""
         while True:
             await self._room.acquire()  # before a frame is taken: it would grow old waiting
             taken = await self._frames.take()
+            if taken is None:
+                break
             data = await self._coded(taken.frame)
             if data is None:
                 self._room.release()
@@ -49,13 +52,16 @@ class Feed:
             self._sending.add(task)
             task.add_done_callback(self._sent)
             del taken, data  # not needed in memory while waiting for the next
+        if self._sending:
+            await asyncio.wait(self._sending)
 
     def _sent(self, task: "asyncio.Task[None]") -> None:
         self._sending.discard(task)
         self._room.release()
 
     async def settle(self, seconds: float) -> None:
-        """Wait for the frames that are in the intake."""
+        """Wait for the frames that are in the intake. Those that it did not take are not offered again."""
+        self._patient = False
         if self._sending:
             await asyncio.wait(self._sending, timeout=seconds)
 

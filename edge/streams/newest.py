@@ -25,6 +25,7 @@ class Newest:
         self._frame: Taken | None = None
         self._free = threading.Condition()
         self._there = asyncio.Event()
+        self._ended = False
         self._closed = False
 
     def put(self, frame: Taken) -> bool:
@@ -45,15 +46,23 @@ class Newest:
         if not self._closed:
             self._loop.call_soon_threadsafe(self._there.set)
 
-    async def take(self) -> Taken:
-        """The newest frame, when there is one."""
+    def end(self) -> None:
+        """No frame comes after the one that waits, if there is one."""
+        with self._free:
+            self._ended = True
+        self._tell()
+
+    async def take(self) -> Taken | None:
+        """The newest frame, when there is one; None once there will be none any more."""
         while True:
             await self._there.wait()
-            self._there.clear()
             with self._free:
                 frame, self._frame = self._frame, None
+                ended = self._ended
                 self._free.notify()
-            if frame is not None:
+            if not ended:  # else it stays set: whoever asks again need not wait
+                self._there.clear()
+            if frame is not None or ended:
                 return frame
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,22 +32,13 @@ log = structlog.get_logger(__name__)
 class Player(threading.Thread):
     """Runs until `leave` is called, or a recording is at its end."""
 
-    def __init__(
-        self,
-        wanted: Wanted,
-        address: Address,
-        max_pixels: int,
-        frames: Newest,
-        told: Progress,
-        on_end: Callable[[], None],
-    ) -> None:
+    def __init__(self, wanted: Wanted, address: Address, max_pixels: int, frames: Newest, told: Progress) -> None:
         super().__init__(name=f"stream {wanted.camera}", daemon=True)
         self._wanted = wanted
         self._address = address
         self._max_pixels = max_pixels
         self._frames = frames
         self._told = told
-        self._on_end = on_end
         self._leaving = threading.Event()
         self._rate = Rate(wanted.fps)
         self._motion = None if wanted.motion == "off" else Motion(wanted.motion, wanted.at_least_every_s)
@@ -108,8 +98,7 @@ class Player(threading.Thread):
             if not read:
                 return "not one frame of it can be decoded"
             if not self._wanted.repeat:
-                self._told.become(State.ENDED, "played to its end")
-                self._on_end()
+                self._frames.end()
                 return ""
             self._recorded.begin()
         return ""
@@ -160,7 +149,7 @@ class Player(threading.Thread):
         clock = self._recorded if video.recorded else self._live
         before = clock.broken
         if isinstance(clock, Live):
-            at = clock.at(frame.time, self._now())
+            at = clock.at(frame.time if video.stamped else None, self._now())
         else:
             elapsed = clock.at(frame.time, video.interval)
             at = self._began + elapsed

@@ -19,7 +19,7 @@ class State(StrEnum):
     WAITING = "waiting"
     """It does not play; it is tried again, see `reason`."""
     ENDED = "ended"
-    """A recording that was played to its end."""
+    """A recording that was played to its end, and all that is wanted of it sent or given up."""
 
 
 class Pace:

@@ -34,6 +34,8 @@ _OPTIONS: dict[Kind, dict[str, str]] = {
     Kind.HTTP: {"protocol_whitelist": "http,https,tcp,tls,crypto,httpproxy"},
     Kind.WEBCAM: {},
 }
+_NO_TIMESTAMPS = 0x80
+"""FFmpeg's AVFMT_NOTIMESTAMPS: multipart JPEG, raw streams of MPEG's codecs."""
 
 
 class SourceError(MidstreamError):
@@ -60,6 +62,9 @@ class Video:
         """How long it takes, as far as the source says."""
         self.recorded = address.kind is Kind.FILE or (address.kind is Kind.HTTP and duration is not None)
         """Whether it is read as fast as one likes and comes to an end."""
+        self.stamped = not self._container.format.flags & _NO_TIMESTAMPS
+        """Whether its frames' times are its own. Where the format has none, FFmpeg makes them up: 25 frames a second,
+        whatever the camera's pace is."""
         self.codec = self._stream.codec_context.name
 
     def __enter__(self) -> Self:

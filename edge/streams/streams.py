@@ -72,20 +72,24 @@ class Streams:
 
     async def start(self) -> None:
         """Play what was kept."""
-        for known in (await asyncio.to_thread(disk.read, self._path))[: self._settings.max_streams]:
+        for known in await asyncio.to_thread(disk.read, self._path):
             self._streams[known.id] = self._restored(known)
 
     def _restored(self, known: Kept) -> Stream:
         """A stream that was kept; one that the settings no longer allow says so, and does nothing."""
+        stream = Stream(known.id, known.wanted, Address(Kind.FILE, "", "file:?"))
+        most, refused = self._settings.max_streams, ""
+        if len(self._streams) >= most:
+            refused = f"MIDSTREAM_EDGE_MAX_STREAMS allows {most}: raise it or DELETE others, then restart the edge"
         try:
-            stream = Stream(known.id, known.wanted, self._address(known.wanted))
+            stream.address = self._address(known.wanted)
         except FrameError as e:
-            stream = Stream(known.id, known.wanted, Address(Kind.FILE, "", "file:?"))
-            stream.told.become(State.WAITING, str(e))
-            log.warning("a kept stream cannot be played", camera=known.wanted.camera, error=str(e))
-            return stream
+            refused = str(e)
         if known.ended:
             stream.told.become(State.ENDED, "played to its end before the edge was restarted")
+        elif refused:
+            stream.told.become(State.WAITING, refused)
+            log.warning("a kept stream is not played", camera=known.wanted.camera, id=known.id, reason=refused)
         else:
             self._play(stream)
         return stream
@@ -103,9 +107,8 @@ class Streams:
                     "or give this one another `camera`",
                 )
         if len(self._streams) >= self._settings.max_streams:
-            raise FrameError(
-                409, f"there are {len(self._streams)} streams, as many as MIDSTREAM_EDGE_MAX_STREAMS allows: DELETE one"
-            )
+            allowed = f"MIDSTREAM_EDGE_MAX_STREAMS allows {self._settings.max_streams}"
+            raise FrameError(409, f"there are {len(self._streams)} streams, and {allowed}: DELETE one")
         if len(self._streams) + len(self._still_leaving()) >= 2 * self._settings.max_streams:
             raise NotNowError(503, "streams-leaving", "removed streams still wait for their sources", 10)
         return address
@@ -152,13 +155,17 @@ class Streams:
         loop, wanted = asyncio.get_running_loop(), stream.wanted
         frames = Newest(loop)
         stream.feed = Feed(wanted.camera, not wanted.realtime, frames, self._intake, stream.told)
-        stream.task = asyncio.create_task(stream.feed.run(), name=f"stream {wanted.camera}")
-
-        def ended() -> None:
-            loop.call_soon_threadsafe(self._ended)
-
-        stream.player = Player(wanted, stream.address, self._settings.max_pixels, frames, stream.told, ended)
+        stream.task = asyncio.create_task(self._run(stream, stream.feed), name=f"stream {wanted.camera}")
+        stream.player = Player(wanted, stream.address, self._settings.max_pixels, frames, stream.told)
         stream.player.start()
+
+    async def _run(self, stream: Stream, feed: Feed) -> None:
+        """Until cancelled, or all of a recording was sent. Only then has it ended: frames that still wait for room
+        would be lost with this process, and are not if all of it is played again.
+        """
+        await feed.run()
+        stream.told.become(State.ENDED, "played to its end")
+        self._ended()
 
     async def _leave(self, stream: Stream) -> None:
         """End the thread and the task, and wait a little for both."""
@@ -179,7 +186,7 @@ class Streams:
     # ---- on disk
 
     def _ended(self) -> None:
-        """A recording was played to its end: remember, so that it is not played again after a restart."""
+        """All of a recording was sent: remember, so that it is not played again after a restart."""
         task = asyncio.create_task(self._keep_if_possible())
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)

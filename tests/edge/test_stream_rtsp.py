@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.streams.address import parse
+from edge.streams.reader import Video
 from tests.edge import rtsp_server, videos
 from tests.edge.conftest import Start
 from tests.edge.peer import Peer, until
@@ -52,6 +54,11 @@ async def test_a_camera_is_played_and_played_again_when_it_ends(start: Start, pe
     captured = [packet.captured_unix_us for packet in peer.packets]
     assert {packet.camera for packet in peer.packets} == {"door"}
     assert all(a < b for a, b in pairwise(captured))
+
+
+def test_the_timestamps_are_the_cameras(clip: Path) -> None:
+    with serving(clip) as port, Video(parse(f"rtsp://127.0.0.1:{port}/live", None)) as video:
+        assert video.stamped and not video.recorded
 
 
 async def test_a_camera_that_goes_away_is_waited_for(start: Start, peer: Peer, clip: Path) -> None:

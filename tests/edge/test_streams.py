@@ -1,26 +1,20 @@
-"""Streams played for real: files, HTTP and what is wrong with them, through an edge to a cloud of plain data."""
+"""Streams played for real: files and what is wrong with them, through an edge to a cloud of plain data."""
 
 import asyncio
 import json
 import logging
-import shutil
-import ssl
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from edge.streams import player, reader
+from edge.streams import feed, reader
 from edge.streams.address import parse
 from edge.streams.still import jpeg as jpeg_of
 from tests.edge import videos
@@ -93,9 +87,10 @@ async def test_at_its_own_pace_only_some_frames_are_wanted(start: Start, peer: P
         began = time.monotonic()
         now = await becomes(edge, await add(edge, uri="file:clip.mp4", fps=5, speed=2), ended)
         took = time.monotonic() - began
-        await until(lambda: len(peer.packets) == 6)
+        await until(lambda: len(peer.packets) == now["frames"]["sent"])
     assert took > 0.5 * 29 / 25, "not faster than twice its pace"
     assert now["frames"]["skipped_by_rate"] == 24
+    assert now["frames"]["sent"] + now["frames"]["dropped_for_newer"] == 6 and now["frames"]["sent"] > 0
 
 
 async def test_only_what_moves_is_sent(start: Start, peer: Peer, clips: Path) -> None:
@@ -223,6 +218,55 @@ async def test_an_edge_that_takes_no_frames_is_said(start: Start, peer: Peer, cl
         await becomes(edge, live, lambda now: now["frames"]["sent"] > sent + 10)
 
 
+async def test_frames_that_wait_for_room_keep_their_order(
+    start: Start, peer: Peer, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "PAUSE_S", 0.02)
+    videos.write(clips / "clip.mp4", videos.changing(30))
+    async with start(peer, streams_dir=clips, encode_queue=1) as edge:
+        for camera in ("one", "two"):
+            await add(edge, uri="file:clip.mp4", camera=camera, realtime=False)
+        await until(lambda: len(peer.packets) == 60)
+    for camera in ("one", "two"):
+        captured = [packet.captured_unix_us for packet in peer.packets if packet.camera == camera]
+        assert len(captured) == 30 and captured == sorted(captured)
+
+
+async def test_frames_that_wait_for_room_are_not_sent_once_their_stream_is_removed(
+    start: Start, peer: Peer, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "PAUSE_S", 0.02)
+    videos.write(clips / "clip.mp4", videos.changing(30))
+    peer.gate.clear()  # no bundle yet: the edge takes no frames
+    async with start(peer, ready=False, streams_dir=clips) as edge:
+        stream = await add(edge, uri="file:clip.mp4", camera="gone", realtime=False)
+        await becomes(edge, stream, lambda now: now["frames"]["read"] >= 3)
+        assert (await edge.http.delete(f"/v1/streams/{stream['id']}")).status_code == 204
+        peer.gate.set()
+        await until(lambda: edge.parts.codecs.current)
+        await asyncio.sleep(10 * feed.PAUSE_S)
+        await edge.post(jpeg(), x_camera_id="posted")
+        await until(lambda: "posted" in {packet.camera for packet in peer.packets})
+    assert {packet.camera for packet in peer.packets} == {"posted"}
+
+
+async def test_a_recording_has_ended_when_its_last_frame_is_sent(start: Start, peer: Peer, clips: Path) -> None:
+    videos.write(clips / "clip.mp4", videos.changing(2))
+    peer.gate.clear()  # no bundle yet: the edge takes no frames
+    async with start(peer, ready=False, streams_dir=clips) as edge:
+        stream = await add(edge, uri="file:clip.mp4", realtime=False)
+        await becomes(edge, stream, lambda now: now["frames"]["read"] == 2)
+        await until(lambda: not threads())
+        assert (await state(edge, stream))["state"] == "running"
+    peer.gate.set()
+    async with start(peer, streams_dir=clips) as edge:
+        now = await becomes(edge, stream, ended)
+        assert now["frames"]["sent"] == 2
+        await until(lambda: len(peer.packets) == 2)
+    async with start(peer, streams_dir=clips) as edge:
+        assert ended(await state(edge, stream))
+
+
 async def test_passwords_are_shown_to_nobody(
     start: Start, peer: Peer, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,138 +285,6 @@ async def test_passwords_are_shown_to_nobody(
     for text in [*(answer.text for answer in said), caplog.text, output.out, output.err]:
         assert "geheim" not in text and "somebody" not in text
     assert "rtsp://***@127.0.0.1:9/live?***" in said[1].text
-
-
-# ---- HTTP
-
-
-class Camera(BaseHTTPRequestHandler):
-    """Multipart JPEG, as cheap cameras send it: so many frames, then silence or the end."""
-
-    frames, silent = 20, False
-    quiet = threading.Event()
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        for number in range(self.frames):
-            picture = jpeg(seed=number)
-            with suppress(ConnectionError):  # the edge left
-                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\n")
-                self.wfile.write(b"Content-Length: %d\r\n\r\n%s\r\n" % (len(picture), picture))
-            time.sleep(0.02)
-        if self.silent:
-            self.quiet.set()
-            time.sleep(3)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@contextmanager
-def served(handler: Callable[..., BaseHTTPRequestHandler], secure: ssl.SSLContext | None = None) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        if secure is not None:
-            server.socket = secure.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize("silent", [False, True])
-async def test_a_stream_that_stops_is_opened_again(
-    start: Start, peer: Peer, monkeypatch: pytest.MonkeyPatch, silent: bool
-) -> None:
-    monkeypatch.setattr(reader, "READ_S", 0.5)
-    handler = type("Handler", (Camera,), {"silent": silent})
-    with served(handler) as url:
-        async with start(peer) as edge:
-            stream = await add(edge, uri=f"{url}/video.mjpg", camera="door")
-            now = await becomes(edge, stream, lambda now: now["reconnects"] and now["frames"]["read"] > 20)
-            expected = "nothing came for 0.5 s" if silent else "Input/output error"
-            assert expected in now["last_error"]["message"]
-            await until(lambda: len(peer.packets) > 20)
-    captured = [packet.captured_unix_us for packet in peer.packets]
-    assert all(a < b for a, b in pairwise(captured))
-
-
-async def test_a_clock_that_is_set_back_stops_no_time(
-    start: Start, peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = SimpleNamespace(time=time.time, monotonic=time.monotonic, thread_time=time.thread_time)
-    monkeypatch.setattr(player, "time", clock)
-    with served(type("Handler", (Camera,), {"frames": 1000})) as url:
-        async with start(peer) as edge:
-            await add(edge, uri=f"{url}/video.mjpg", camera="door", fps=10)
-            await until(lambda: len(peer.packets) >= 5)
-            clock.time = lambda: time.time() - 3600
-            await until(lambda: len(peer.packets) >= 12, 60)
-    captured = [packet.captured_unix_us for packet in peer.packets]
-    assert min(after - before for before, after in pairwise(captured)) > 50_000
-
-
-class Files(SimpleHTTPRequestHandler):
-    """The files of a folder."""
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-class Broken(Files):
-    """Of each file only the greater part."""
-
-    def do_GET(self) -> None:
-        content = Path(self.translate_path(self.path)).read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        with suppress(ConnectionError):
-            self.wfile.write(content[: len(content) * 3 // 4])
-
-
-async def test_a_recording_that_breaks_off_begins_anew_and_its_time_goes_on(
-    start: Start, peer: Peer, clips: Path
-) -> None:
-    """Read faster than it was recorded, its frames are ahead of the clock."""
-    videos.write(clips / "clip.mkv", videos.changing(60), rate=1)
-    with served(partial(Broken, directory=str(clips))) as url:
-        async with start(peer) as edge:
-            stream = await add(edge, uri=f"{url}/clip.mkv", camera="door", realtime=False)
-            await becomes(edge, stream, lambda now: now["reconnects"] >= 2, 60)
-            await until(lambda: len(peer.packets) > 100)
-    captured = [packet.captured_unix_us for packet in peer.packets]
-    assert all(a < b for a, b in pairwise(captured))
-
-
-def _certify(certificate: Path, key: Path) -> None:
-    new = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run([*new.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
-
-
-@pytest.mark.parametrize("trusted", [False, True])
-async def test_https_needs_a_certificate_that_is_trusted(
-    start: Start, peer: Peer, clips: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
-) -> None:
-    if not shutil.which("openssl"):
-        pytest.skip("no openssl to make a certificate with")
-    certificate, key = clips / "certificate.pem", clips / "key.pem"
-    _certify(certificate, key)
-    videos.write(clips / "clip.ts", videos.changing(10))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with served(partial(Files, directory=str(clips)), context) as url:
-        async with start(peer) as edge:
-            stream = await add(edge, uri=f"{url.replace('http://127.0.0.1', 'https://localhost')}/clip.ts")
-            now = await becomes(edge, stream, lambda now: now["state"] == "waiting")
-            assert now["frames"]["read"] == (10 if trusted else 0), now
-            assert trusted or "certificate" in now["reason"]
 
 
 # ---- all of them
@@ -398,6 +310,7 @@ async def test_streams_begin_again_with_the_edge_and_what_ended_does_not(
     async with start(peer) as edge:  # somebody forgot the folder
         now = await state(edge, looping)
         assert now["state"] == "waiting" and "MIDSTREAM_EDGE_STREAMS_DIR" in now["reason"]
+        assert ended(await state(edge, over))
         assert len(json.loads((tmp_path / "edge" / "streams.json").read_text())["streams"]) == 2
 
 
@@ -432,28 +345,6 @@ async def test_what_is_removed_leaves_nothing_behind(start: Start, peer: Peer, c
         assert json.loads((tmp_path / "edge" / "streams.json").read_text()) == {"streams": []}
 
 
-async def test_a_thread_that_waits_for_a_silent_source_ends_in_time(
-    start: Start, peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader, "READ_S", 3.0)
-    monkeypatch.setattr("edge.streams.streams.LEAVE_S", 0.1)
-    quiet = threading.Event()
-    handler = type("Handler", (Camera,), {"silent": True, "quiet": quiet})
-    with served(handler) as url:
-        async with start(peer, max_streams=1) as edge:
-            for camera in ("one", "two"):
-                quiet.clear()
-                stream = await add(edge, uri=f"{url}/video.mjpg", camera=camera)
-                await until(quiet.is_set)
-                await becomes(edge, stream, lambda now: now["frames"]["read"] >= 19)
-                await asyncio.sleep(0.2)  # the last frame, too, is there
-                assert (await edge.http.delete(f"/v1/streams/{stream['id']}")).status_code == 204
-            answer = await edge.http.post("/v1/streams", json={"uri": f"{url}/video.mjpg"})
-            assert answer.status_code == 503 and answer.headers["retry-after"] == "10"
-            await until(lambda: not threads())
-            await add(edge, uri=f"{url}/video.mjpg")
-
-
 async def test_the_bounds(start: Start, peer: Peer) -> None:
     async with start(peer, max_streams=2) as edge:
         first = await add(edge, uri=NO_ONE)
@@ -462,6 +353,20 @@ async def test_the_bounds(start: Start, peer: Peer) -> None:
         await add(edge, uri=NO_ONE, camera="second")
         many = await edge.http.post("/v1/streams", json={"uri": NO_ONE, "camera": "third"})
         assert many.status_code == 409 and "MIDSTREAM_EDGE_MAX_STREAMS" in many.json()["detail"]
+
+
+async def test_streams_above_a_lower_bound_are_kept_and_say_so(start: Start, peer: Peer) -> None:
+    async with start(peer, max_streams=2) as edge:
+        first, second = [await add(edge, uri=NO_ONE, camera=camera) for camera in ("first", "second")]
+    with capture_logs() as logs:
+        async with start(peer, max_streams=1) as edge:
+            now = await state(edge, second)
+            assert now["state"] == "waiting" and "MIDSTREAM_EDGE_MAX_STREAMS" in now["reason"]
+            assert now["uri"] == first["uri"] and "stream second" not in threads()
+            assert (await edge.http.delete(f"/v1/streams/{first['id']}")).status_code == 204
+    assert [line["camera"] for line in logs if line["event"] == "a kept stream is not played"] == ["second"]
+    async with start(peer, max_streams=1) as edge:
+        await becomes(edge, second, lambda now: now["reason"] == "Connection refused")
 
 
 @pytest.mark.parametrize(
