@@ -14,7 +14,7 @@ from common.types import Mode
 from edge.encode import Encoder
 from edge.goodput import Link
 from edge.points import Point
-from edge.spool import Pending, Spool, SpoolError
+from edge.spool import Kept, Pending, RingError, Spool, SpoolError
 from edge.strangers import prefix_of
 
 AWAY_S = 5.0
@@ -48,9 +48,7 @@ class Anew:
         """Raises a MidstreamError that says why it cannot be had."""
         if unpack(frame.payload).keyframe:  # it only stood behind one that lacks its reference, whatever its mode
             return frame.payload
-        kept = await self._spool.picture(frame.frame_id)
-        if kept.gone:
-            raise AnewError(f"its picture is gone: {kept.gone}")
+        kept = await self._picture(frame)
         if kept.container and (standing := unpack(kept.container)).keyframe:
             # What enhancements are coded upon says the same without other frames; coded again it would be another.
             return with_base(frame.payload, standing.layers[0])
@@ -64,6 +62,15 @@ class Anew:
         except Exception as e:  # it was coded once; whatever is wrong with it, those behind it must go on
             log.exception("a frame cannot be coded again", frame=frame.frame_id)
             raise AnewError(f"coding it again failed: {type(e).__name__}") from e
+
+    async def _picture(self, frame: Pending) -> Kept:
+        try:
+            kept = await self._spool.picture(frame.frame_id)
+        except RingError as e:  # it may never be read, and those behind it must go on
+            raise AnewError(f"its picture is lost: {e}") from e
+        if kept.gone:
+            raise AnewError(f"its picture is gone: {kept.gone}")
+        return kept
 
     async def ahead(self, link: Callable[[], Link]) -> None:
         """While the cloud is away, code alone what waits in the spool and was coded after another frame. For ever.

@@ -239,5 +239,6 @@ async def _kept_alive(name: str, run: Callable[[], Awaitable[None]]) -> AsyncIte
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():  # Python before 3.13 loses a cancellation that comes while a TaskGroup ends by an error
+            task.cancel()
+            await asyncio.wait([task], timeout=1)

@@ -11,13 +11,11 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from common.errors import FrameError
+from edge.settings import ENVELOPE_BYTES
 
 BODY_SECONDS = 30.0
 FIELD = "image"
 PIXELS = "pixels"
-_ENVELOPE_BYTES = 64 << 10
-"""What multipart may add around a picture: boundaries, headers, other fields."""
-
 SMALL_BYTES = 64 << 10
 """Of a body that is no picture."""
 
@@ -51,17 +49,22 @@ def bounded(scope: Scope, receive: Receive) -> Receive:
     return receive_some if scope["type"] == "http" else receive
 
 
-def declared_size(headers: Headers, limit: int) -> int:
-    """Bytes the body will have at most. Raises FrameError 413, or 415 for what cannot hold a picture."""
+def _form(headers: Headers, limit: int) -> tuple[bool, int]:
+    """Whether the body is multipart, and how long it may be for a picture of `limit` bytes. Raises FrameError 415."""
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if not (kind.startswith(b"image/") or kind in _RAW or kind == b"multipart/form-data"):
+    multipart = kind == b"multipart/form-data"
+    if not (multipart or kind.startswith(b"image/") or kind in _RAW):
         raise FrameError(
             415,
             f"Content-Type {kind.decode('latin-1')!r}: send image/jpeg, image/png or image/webp, "
             f"or multipart/form-data with the field {FIELD!r}",
         )
-    if kind == b"multipart/form-data":
-        limit += _ENVELOPE_BYTES
+    return multipart, limit + ENVELOPE_BYTES if multipart else limit
+
+
+def declared_size(headers: Headers, limit: int) -> int:
+    """Bytes the body will have at most. Raises FrameError 413, or 415 for what cannot hold a picture."""
+    _, limit = _form(headers, limit)
     length = headers.get(b"content-length", b"")
     if not length.isdigit():
         return limit
@@ -71,11 +74,11 @@ def declared_size(headers: Headers, limit: int) -> int:
 
 
 async def read_body(scope: Scope, receive: Receive, headers: Headers, limit: int) -> Body:
-    """The picture and what came with it. Raises FrameError 400, 408, 413 or 422."""
-    multipart = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+    """The picture and what came with it. Raises FrameError 400, 408, 413, 415 or 422."""
+    multipart, longest = _form(headers, limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            read = await _read(receive, limit + (_ENVELOPE_BYTES if multipart else 0))
+            read = await _read(receive, longest)
     except TimeoutError:
         raise FrameError(408, f"the body did not come within {BODY_SECONDS:.0f} s") from None
     body = await _fields(scope, read) if multipart else Body(read)

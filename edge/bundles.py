@@ -209,7 +209,7 @@ class Bundles:
     # ---- what is on disk
 
     async def tidy(self, in_ring: Callable[[], Awaitable[set[bytes]]]) -> None:
-        """Remove bundles that are neither in use nor needed for pictures in the ring. Runs until cancelled."""
+        """Remove bundles that are neither in use nor needed for what is in the ring. Runs until cancelled."""
         before: set[str] = set()
         while True:
             await asyncio.sleep(TIDY_S)

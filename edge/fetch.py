@@ -3,10 +3,11 @@
 data_dir/bundles/<digest>/     verified content
 data_dir/bundles/current       the digest to start with while the cloud cannot be asked
 data_dir/bundles/codec-<name>  the same for each name that was chosen for a camera
+data_dir/bundles/partial/      files of a bundle of which others have not come yet, by their SHA-256
 """
 
 import asyncio
-import os
+import contextlib
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ import grpc.aio
 import structlog
 
 from common import bundle as bundles
-from common.bundle import Bundle, Manifest
+from common.bundle import Bundle, File, Manifest
 from common.errors import BundleError
 from common.wire import stream_pb2 as pb
 from common.wire import stream_pb2_grpc as rpc
+from edge import kept
 
 ASK_SECONDS = 5.0
-FETCH_SECONDS = 120.0
+SILENCE_S = 600.0
+"""How long nothing may come of a file. A cloud sends up to 1 MiB at once: at LEAST_RATE that takes 512 s."""
+LEAST_RATE = 2048
+"""Bytes a second that a file must come with in the long run. A link that has less could not carry a frame a second."""
 MAX_BUNDLE_BYTES = 256 << 20
 """Of the edge's files together: they pass through memory on their way to disk."""
 _CODEC = "codec-"
@@ -35,6 +40,7 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._partial = folder / "partial"
 
     def get(self, digest: str) -> Bundle | None:
         """This bundle, verified, or None. What does not verify is removed, so that it can be fetched again."""
@@ -67,14 +73,30 @@ class Cache:
         """Use this one by this name as long as the cloud cannot be asked."""
         self.folder.mkdir(parents=True, exist_ok=True)
         pointer = self._pointer(name)
-        if self._digest(pointer) == digest:
-            return
-        scratch = self.folder / f".{pointer.name}"
-        with scratch.open("w") as f:
-            f.write(digest)
-            f.flush()
-            os.fsync(f.fileno())
-        scratch.replace(pointer)
+        if self._digest(pointer) != digest:
+            kept.write(pointer, digest)
+
+    def find(self, name: str, file: File) -> bytes | None:
+        """This file, verified, from whichever bundle has it, or from one that did not come whole."""
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(OSError, BundleError):
+                if path.stat().st_size == file.bytes:
+                    content = path.read_bytes()
+                    bundles.verify_file(content, name, file)
+                    return content
+        return None
+
+    def put_aside(self, content: bytes, file: File) -> None:
+        """Keep a file for `find` until the rest of its bundle is here. Raises OSError."""
+        self._partial.mkdir(parents=True, exist_ok=True)
+        if sum(path.stat().st_size for path in self._partial.iterdir()) + file.bytes > MAX_BUNDLE_BYTES:
+            self.tidy_up()
+            self._partial.mkdir()
+        (self._partial / file.sha256).write_bytes(content)  # cut short, it is not found
+
+    def tidy_up(self) -> None:
+        """Remove what was put aside."""
+        shutil.rmtree(self._partial, ignore_errors=True)
 
     def keep(self, names: Collection[str]) -> set[str]:
         """Forget all names but these and the current bundle's. The digests that are still remembered."""
@@ -134,17 +156,34 @@ async def download(channel: grpc.aio.Channel, cache: Cache, offer: Offer) -> Bun
     wanted = {n: f for n, f in offer.manifest.files.items() if f.side in ("edge", "both")}
     if (total := sum(f.bytes for f in wanted.values())) > MAX_BUNDLE_BYTES:
         raise BundleError(f"the bundle's edge files have {total} bytes, more than {MAX_BUNDLE_BYTES}")
-    stub = rpc.BundleServiceStub(channel)
-    files = {n: await _fetch_file(stub, offer.digest, n, f) for n, f in wanted.items()}
+    files = {name: await _file(channel, cache, offer.digest, name, file) for name, file in wanted.items()}
     log.info("bundle fetched", digest=offer.digest, name=offer.manifest.name, bytes=total)
-    return await asyncio.to_thread(bundles.store, cache.folder, offer.raw, files, offer.digest, offer.manifest)
+    bundle = await asyncio.to_thread(bundles.store, cache.folder, offer.raw, files, offer.digest, offer.manifest)
+    await asyncio.to_thread(cache.tidy_up)
+    return bundle
 
 
-async def _fetch_file(stub: rpc.BundleServiceStub, digest: str, name: str, file: bundles.File) -> bytes:
-    content = bytearray()
-    async for part in stub.FetchFile(pb.FetchFileRequest(digest=digest, name=name), timeout=FETCH_SECONDS):
-        content += part.chunk
-        if len(content) > file.bytes:
-            raise BundleError(f"{name} is longer than the {file.bytes} bytes its manifest says")
-    bundles.verify_file(bytes(content), name, file)
+async def _file(channel: grpc.aio.Channel, cache: Cache, digest: str, name: str, file: File) -> bytes:
+    """Bundles share files, and a link may last for one file and not for all: what is here does not travel again."""
+    if (known := await asyncio.to_thread(cache.find, name, file)) is not None:
+        return known
+    content = await _fetched(channel, digest, name, file)
+    bundles.verify_file(content, name, file)
+    await asyncio.to_thread(cache.put_aside, content, file)
+    return content
+
+
+async def _fetched(channel: grpc.aio.Channel, digest: str, name: str, file: File) -> bytes:
+    """As it comes, however long that takes: not below LEAST_RATE, and never silent for longer than SILENCE_S."""
+    content, clock = bytearray(), asyncio.get_running_loop()
+    longest = clock.time() + SILENCE_S
+    try:
+        async with asyncio.timeout(SILENCE_S) as limit:
+            async for part in rpc.BundleServiceStub(channel).FetchFile(pb.FetchFileRequest(digest=digest, name=name)):
+                content += part.chunk
+                if len(content) > file.bytes:
+                    raise BundleError(f"{name} is longer than the {file.bytes} bytes its manifest says")
+                limit.reschedule(min(clock.time() + SILENCE_S, longest + len(content) / LEAST_RATE))
+    except TimeoutError:
+        raise BundleError(f"{name} comes too slowly: {len(content)} of its {file.bytes} bytes are here") from None
     return bytes(content)

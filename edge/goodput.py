@@ -24,6 +24,11 @@ FALL, RISE = 0.7, 0.3
 DOUBT_S, MOST_DOUBT_S = 600.0, 7200.0
 """How long a rate is believed while nothing waits: a link that has mended cannot show it to an edge that sends little.
 Each time the old rate proves true, it is believed twice as long."""
+HELD_UP_BYTES = 64 << 10
+"""A reply that is no larger holds no frames up for long enough to teach a wrong rate. Its size decides, not how long it
+took: on a full link even a refusal waits behind the frames, and to count anew from each would hide the limit just
+while somebody looks.
+"""
 _REMEMBERED = 4096
 
 
@@ -40,7 +45,9 @@ class Link:
 
 
 class Goodput:
-    """Call `sent` and `acked` for every frame, `broken` when a stream ends, `rate_at` to ask."""
+    """Call `sent` and `acked` for every frame, `replied` for what goes between them, `broken` when a stream ends,
+    `rate_at` to ask.
+    """
 
     def __init__(self) -> None:
         self.rate: float | None = None
@@ -100,8 +107,10 @@ class Goodput:
             self._sample(now)
             self._begin(now)
 
-    def resumed(self, now: float) -> None:
-        """Something else, a picture, had the link until now: what is in flight counts from here."""
+    def replied(self, size: int, now: float) -> None:
+        """Something else of this size had the link until now: if it was large, what is in flight counts from here."""
+        if size <= HELD_UP_BYTES:
+            return
         self._flying = OrderedDict((seq, (now, size)) for seq, (_, size) in self._flying.items())
         self._forget()
         self._begin(now)

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from common.errors import FrameError
@@ -138,11 +138,13 @@ class Intake:
             raise
         if accepted.replay:
             self.references.ended(shot.frame_id)
-        else:
-            accepted.timing["spool"] = round((time.perf_counter() - began) * 1e3, 3)
-            self._meter.encoded(shot.camera, encoded)
-            self._control.saw(shot.camera, encoded, encoder, time.monotonic())
-        return accepted
+            return accepted
+        spool = {"spool": round((time.perf_counter() - began) * 1e3, 3)}
+        self._meter.encoded(shot.camera, encoded)
+        self._meter.stages(spool)
+        # Control hears nothing of the disk's time: in it the encoders code other frames.
+        self._control.saw(shot.camera, encoded, encoder, time.monotonic())
+        return replace(accepted, timing=encoded.timing | spool)
 
     def _pass_on(self, camera: str, turn: "asyncio.Future[None]", previous: "asyncio.Future[None] | None") -> None:
         """The next frame's turn: at once, or, if this one failed before its own had come, when that comes."""
@@ -162,9 +164,8 @@ class Intake:
         encoder = await self._codecs.encoder(shot.camera)  # room() refuses frames while there is none
         point = self._control.points.of(shot.camera, encoder.ways)
         loop = asyncio.get_running_loop()
-        encode = partial(encoder.encode, shot.data, point, shadow=self._shadows())
-        if (after := self._after(shot.camera, encoder, point)) is not None:
-            encode = partial(encode, after=after)
+        after = self._after(shot.camera, encoder, point)
+        encode = partial(encoder.encode, shot.data, point, shadow=self._shadows(), after=after)
         encoded = await loop.run_in_executor(self._pool, encode)
         return encoder, await self._along.add(encoder, encoded, shot.data, shot.pixels) if shot.pixels else encoded
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def write(path: Path, text: str) -> None:
     """Replace the file: on disk when this returns, readable by this user alone. Raises OSError: nothing changed."""
-    scratch = path.with_suffix(".tmp")
+    scratch = path.with_name(f".{path.name}.tmp")
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
         f.write(text)
         f.flush()

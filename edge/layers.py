@@ -56,21 +56,29 @@ class Layers:
 
     @contextlib.asynccontextmanager
     async def answer(self, request: pb.LayerRequest) -> AsyncIterator[Answer]:
-        """Raises SpoolError if the spool cannot be read; whatever else goes wrong is an answer."""
-        if request.layer not in NAMES:
-            there = ", ".join(NAMES)
-            yield Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"no layer {request.layer[:64]!r}; there may be {there}")
-            return
-        if (answer := await self._layer(request)) is not None:
-            yield answer
-            return
-        async with self._original:
+        """Whatever goes wrong is an answer."""
+        async with contextlib.AsyncExitStack() as until_sent:
+            yield await self._answer(request, until_sent)
+
+    async def _answer(self, request: pb.LayerRequest, until_sent: contextlib.AsyncExitStack) -> Answer:
+        try:
+            if (answer := await self._layer(request)) is not None:
+                return answer
+            await until_sent.enter_async_context(self._original)
             kept = await self._spool.picture(request.frame_id)
             gone = Answer(pb.LAYER_STATUS_GONE, kept.gone)
-            yield gone if kept.gone else Answer(pb.LAYER_STATUS_OK, "", kept.content_type, kept.data)
+            return gone if kept.gone else Answer(pb.LAYER_STATUS_OK, "", kept.content_type, kept.data)
+        except MidstreamError as e:
+            return Answer(_STATUS.get(type(e), pb.LAYER_STATUS_FAILED), str(e)[:500])
+        except Exception:
+            log.exception("a layer was not coded by mistake", frame_id=request.frame_id, layer=request.layer)
+            return Answer(pb.LAYER_STATUS_FAILED, "the edge made a mistake; its log says which")
 
     async def _layer(self, request: pb.LayerRequest) -> Answer | None:
         """The answer, unless it is the picture as received."""
+        if request.layer not in NAMES:
+            there = ", ".join(NAMES)
+            return Answer(pb.LAYER_STATUS_UNKNOWN_LAYER, f"no layer {request.layer[:64]!r}; there may be {there}")
         if len(request.regions) > MOST_REGIONS:
             return Answer(pb.LAYER_STATUS_INVALID, f"{len(request.regions)} regions are more than {MOST_REGIONS}")
         if request.layer == ORIGINAL:
@@ -84,19 +92,8 @@ class Layers:
         if request.layer == BASE:
             container = unpack(kept.container)
             return _packed(container, _base(container))
-        return await self._coded(request)
-
-    async def _coded(self, request: pb.LayerRequest) -> Answer:
-        try:
-            async with self._enhancer.turn():
-                return await self._enhanced(request)
-        except SpoolError:
-            raise
-        except MidstreamError as e:
-            return Answer(_STATUS.get(type(e), pb.LAYER_STATUS_FAILED), str(e)[:500])
-        except Exception:
-            log.exception("a layer was not coded by mistake", frame_id=request.frame_id, layer=request.layer)
-            return Answer(pb.LAYER_STATUS_FAILED, "the edge made a mistake; its log says which")
+        async with self._enhancer.turn():
+            return await self._enhanced(request)
 
     async def _enhanced(self, request: pb.LayerRequest) -> Answer:
         kept = await self._spool.picture(request.frame_id)

@@ -60,4 +60,4 @@ class Requests:
                 )
                 self._meter.sent(len(reply.payload))
                 await self._write(pb.IngestRequest(layer_reply=reply))
-                self._goodput.resumed(time.monotonic())
+                self._goodput.replied(len(reply.payload), time.monotonic())

@@ -14,6 +14,8 @@ from common.types import Mode
 
 PREFIX = "MIDSTREAM_EDGE_"
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+ENVELOPE_BYTES = 64 * KiB
+"""What multipart may add around a picture: boundaries, headers, other fields."""
 _ADDRESS = r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
 
 
@@ -30,7 +32,9 @@ def edge_id_of(settings: "Settings", epoch: str) -> str:
 class Settings(BaseSettings):
     """MIDSTREAM_EDGE_<NAME> in the environment, or keyword arguments; MIDSTREAM_CLOUD for the cloud's address."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     cloud: Annotated[str, Field(pattern=_ADDRESS)] | None = Field(
         default=None, validation_alias=AliasChoices("cloud", "MIDSTREAM_CLOUD")
@@ -56,7 +60,7 @@ class Settings(BaseSettings):
     encode_queue: int = Field(default=32, ge=1, le=4096)
     """Frames between the first byte received and the spool; more are answered 429."""
     body_bytes_in_hand: int = Field(default=48 * MiB, ge=MiB)
-    """Bytes of those frames together; more are answered 429."""
+    """Bytes of those frames together; more are answered 429. At least one largest picture, as multipart."""
     ort_threads: int = Field(default=1, ge=1, le=64)
     mode: Mode | Literal["auto"] = Mode.SPLIT
     """Where the network runs: `split`, `image` (all of it in the cloud), `edge` (all of it here), or `auto`."""
@@ -112,8 +116,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
-        if self.body_bytes_in_hand < self.max_body_bytes:
-            raise ValueError("body_bytes_in_hand must be at least max_body_bytes")
+        if self.body_bytes_in_hand < self.max_body_bytes + ENVELOPE_BYTES:
+            raise ValueError(f"body_bytes_in_hand must be at least max_body_bytes and {ENVELOPE_BYTES} more")
         if self.mode == "auto" and self.quality != "auto":
             raise ValueError("quality must be auto where mode is: each mode has its own scale")
         return self

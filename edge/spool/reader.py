@@ -1,12 +1,13 @@
 """Questions to the spool's file, from another thread than the writer's and a connection of its own."""
 
+import contextlib
 import json
 from dataclasses import replace
 from typing import Any
 
 from edge.spool.book import Book
-from edge.spool.records import Pending, Record
-from edge.spool.ring import Kept, Place
+from edge.spool.records import Pending, Record, RingError
+from edge.spool.ring import DISK_FULL, Kept, Place
 from edge.spool.schema import connect
 
 
@@ -51,7 +52,12 @@ class Reader:
         return Record(*_with_timing(row))
 
     def picture(self, frame_id: str) -> Kept:
-        """The picture of this frame, or why there is none."""
+        """The picture of this frame, or why there is none. Raises RingError if it cannot be read."""
+        kept = self._picture(frame_id)
+        # Its file may have been dropped after its row was read: then the row has the reason by now.
+        return self._picture(frame_id) if kept.gone == DISK_FULL else kept
+
+    def _picture(self, frame_id: str) -> Kept:
         row = self._db.execute(
             "SELECT picture, segment, offset, bytes, crc, content_type, coded FROM frames"
             " LEFT JOIN pictures USING (seq) WHERE frame_id = ?",
@@ -67,14 +73,21 @@ class Reader:
         return replace(self.picture(frame_id), data=b"")
 
     def layers(self, frame_id: str) -> dict[tuple[int, int], bytes]:
-        """The enhancements of this frame that were coded since, by kind and quality; a damaged one is none."""
+        """The enhancements of this frame that were coded since, by kind and quality.
+
+        One that is damaged or cannot be read is none: it can be coded again.
+        """
         rows = self._db.execute(
             "SELECT kind, quality, segment, offset, layers.bytes, layers.crc FROM layers JOIN frames USING (seq)"
             " WHERE frame_id = ?",
             (frame_id,),
         ).fetchall()
-        found = {(kind, quality): self._ring.read(Place(*place)) for kind, quality, *place in rows}
-        return {key: kept.data for key, kept in found.items() if not kept.gone}
+        found: dict[tuple[int, int], bytes] = {}
+        for kind, quality, *place in rows:
+            with contextlib.suppress(RingError):
+                if not (kept := self._ring.read(Place(*place))).gone:
+                    found[kind, quality] = kept.data
+        return found
 
     def unlayered(self, newest: int) -> list[str]:
         """Of the newest pictures, so many, those of which enhancements can be coded and none was: the newest first."""
@@ -87,8 +100,14 @@ class Reader:
         return [frame_id for (frame_id,) in rows]
 
     def bundles(self) -> set[bytes]:
-        """What the containers of the kept pictures were coded with; empty bytes stand for any bundle."""
-        return {bundle for (bundle,) in self._db.execute("SELECT DISTINCT bundle FROM pictures WHERE coded > 0")}
+        """What containers beside kept pictures were coded with, and frames that wait, which may have to be coded again.
+
+        Empty bytes stand for any bundle.
+        """
+        rows = self._db.execute(
+            "SELECT DISTINCT bundle FROM pictures JOIN frames USING (seq) WHERE coded > 0 OR state = 'queued'"
+        )
+        return {bundle for (bundle,) in rows}
 
     def close(self) -> None:
         """Let go of the file."""

@@ -10,7 +10,11 @@ FRAME_OVERHEAD = 512
 
 
 class SpoolError(MidstreamError):
-    """The spool cannot be opened or written; the message says why."""
+    """The spool cannot be opened, read or written; the message says why."""
+
+
+class RingError(SpoolError):
+    """What the ring has cannot be read, now or for good; the message says why."""
 
 
 class SpoolFullError(SpoolError):

@@ -13,9 +13,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.spool.records import RingError
+
 SEGMENTS = 16
 """A full ring has about so many segments, hence loses about 6 % of its pictures at a time."""
 MAX_SEGMENT_BYTES = 64 << 20
+DISK_FULL = "shed: disk full"
+"""Why pictures are gone that had to go before their rows could say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +115,15 @@ class Ring:
         self._path(number).unlink(missing_ok=True)
 
     def read(self, place: Place, content_type: str = "", coded: int = 0) -> Kept:
-        """The picture there, or why it is not; the last `coded` bytes are its container."""
+        """The picture there, or why it is not; the last `coded` bytes are its container. Raises RingError."""
         try:
             with self._path(place.segment).open("rb") as f:
                 f.seek(place.offset)
                 data = f.read(place.bytes)
-        except OSError:
-            return Kept(gone="shed: disk full")
+        except FileNotFoundError:
+            return Kept(gone=DISK_FULL)
+        except OSError as e:
+            raise RingError(f"cannot read what was kept: {e.strerror or e}") from e
         if len(data) != place.bytes or zlib.crc32(data) != place.crc:
             return Kept(gone="damaged: the machine stopped before the picture was on disk")
         picture = place.bytes - coded

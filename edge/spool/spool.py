@@ -25,7 +25,7 @@ from edge.spool.book import Book
 from edge.spool.claims import Claims
 from edge.spool.reader import Reader
 from edge.spool.records import Accepted, Ended, Frame, Limits, Pending, Record, SpoolError, Stats, now_us
-from edge.spool.ring import Kept
+from edge.spool.ring import DISK_FULL, Kept
 
 T = TypeVar("T")
 LINGER_S = 0.05
@@ -114,7 +114,7 @@ class Spool:
         return await self._read(partial(self._reader.record, frame_id))
 
     async def picture(self, frame_id: str) -> Kept:
-        """The picture of a frame as received, or why there is none."""
+        """The picture of a frame as received, or why there is none. Raises RingError if it cannot be read."""
         return await self._read(partial(self._reader.picture, frame_id))
 
     async def container(self, frame_id: str) -> Kept:
@@ -136,7 +136,7 @@ class Spool:
         return await self._read(partial(self._reader.unlayered, newest))
 
     async def bundles(self) -> set[bytes]:
-        """The first bytes of the bundles' digests that kept pictures need; empty bytes stand for any bundle."""
+        """The first bytes of the bundles' digests that kept pictures and waiting frames need; empty: any bundle."""
         return await self._read(self._reader.bundles)
 
     async def settle(self) -> None:
@@ -214,10 +214,10 @@ class Spool:
     def _transact(self, batch: list[_Job]) -> None:
         try:
             done = self._attempt(batch)
-        except (sqlite3.Error, OSError) as e:
+        except Exception as e:  # noqa: BLE001 - a mistake of ours, too: without this thread nobody is answered any more
             try:
                 done = self._after_trouble(batch, e)
-            except (sqlite3.Error, OSError) as again:
+            except Exception as again:  # noqa: BLE001
                 self._give_up(batch, again)
                 return
         if self.trouble:
@@ -243,6 +243,8 @@ class Spool:
     def _after_trouble(self, batch: list[_Job], error: Exception) -> list[tuple[_Job, Any]]:
         """Shed the older half of the pictures, which is what may go, and try once more."""
         self._book.rollback()
+        if not isinstance(error, sqlite3.Error | OSError):  # not the disk's fault: no picture has to go
+            raise error
         ring = self._book.ring
         oldest = list(ring.segments)[: (len(ring.segments) + 1) // 2]
         if not oldest:
@@ -257,13 +259,15 @@ class Spool:
         self.claims.settle(committed=False)
         try:
             self._book.rollback()
-        except (sqlite3.Error, OSError):
+        except Exception:
             log.exception("the spool cannot even roll back")
+        mistake = not isinstance(error, sqlite3.Error | OSError)
+        why = f"a mistake of the program: {error!r}" if mistake else str(error) or type(error).__name__
         if not self.trouble:
-            log.error("the spool cannot be written", error=str(error))
-        self.trouble = str(error) or type(error).__name__
+            log.error("the spool cannot be written", error=why, exc_info=error if mistake else None)
+        self.trouble = why
         self._owed += [job for job in batch if job.owed]
-        self._tell([(job, SpoolError(f"the spool cannot be written: {error}")) for job in batch if job.answer], [])
+        self._tell([(job, SpoolError(f"the spool cannot be written: {why}")) for job in batch if job.answer], [])
 
     def _tell(self, done: list[tuple[_Job, Any]], ended: list[Ended]) -> None:
         answered = [each for each in done if each[0].answer is not None]
@@ -276,7 +280,7 @@ class Spool:
 
 
 def _unlist(segment: int, book: Book) -> None:
-    book.unlist(segment, "shed: disk full")
+    book.unlist(segment, DISK_FULL)
 
 
 def _lock(folder: Path) -> int:

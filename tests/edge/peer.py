@@ -50,6 +50,9 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
     files_served: int = 0
     spoil: Callable[[bytes], bytes] = bytes
     """Applied to every file served."""
+    piece: int = 1 << 16
+    """Bytes of a file that are sent at once, and the seconds before each."""
+    pause: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared, no file is served until it is set."""
     port: int = 0
@@ -145,8 +148,9 @@ class Peer(rpc.IngestServiceServicer, rpc.BundleServiceServicer):
         await self.gate.wait()
         self.files_served += 1
         content = self.spoil((folders[0] / request.name).read_bytes())
-        for i in range(0, len(content), 1 << 16):
-            yield pb.FetchFileResponse(chunk=content[i : i + (1 << 16)])
+        for i in range(0, len(content), self.piece):
+            await asyncio.sleep(self.pause)
+            yield pb.FetchFileResponse(chunk=content[i : i + self.piece])
 
 
 async def until(holds: Callable[[], object], seconds: float = 20) -> None:

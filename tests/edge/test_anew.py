@@ -132,6 +132,22 @@ async def test_without_its_picture_a_lost_frame_fails_with_the_reason(start: Sta
         await post(edge, 1, holding)
 
 
+async def test_a_picture_that_cannot_be_read_fails_its_frame_and_no_other(start: Start, holding: Holding) -> None:
+    """To begin the stream again would come back to it for ever."""
+    holding.verdict = lambda packet: nack(packet, LOST, "not held") if after(packet) else ack(packet)
+    async with start(holding, ready=False) as edge:
+        await until(lambda: edge.parts.codecs.current is not None, 60)
+        await post(edge, 1, holding)
+        (segment,) = (edge.parts.settings.data_dir / "pictures").iterdir()
+        segment.unlink()
+        segment.symlink_to(segment)
+        answer = await edge.post(jpeg(320, 240, 7), x_camera_id="door")
+        await until(lambda: edge.parts.spool.stats.ended.get(("failed", "missing reference")) == 1)
+        assert "symbolic links" in await edge.state(answer.json()["id"])
+        await post(edge, 1, holding, "yard")
+        assert len(holding.hellos) == 1
+
+
 async def test_another_memory_holds_nothing(start: Start, holding: Holding) -> None:
     async with start(holding, ready=False) as edge:
         await until(lambda: edge.parts.codecs.current is not None, 60)

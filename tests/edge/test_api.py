@@ -15,6 +15,7 @@ from edge import intake as intakes
 from edge.api import instant_us, seconds
 from edge.encode import Encoded
 from edge.points import Point
+from edge.settings import ENVELOPE_BYTES
 from edge.spool import Frame, SpoolError
 from edge.spool.records import FRAME_OVERHEAD
 from tests.edge.conftest import Start
@@ -187,6 +188,24 @@ async def test_more_than_there_is_room_for_is_429(start: Start) -> None:
             is_problem(await edge.post(jpeg()), 429, "send slower")
 
 
+async def test_the_largest_picture_has_room_in_either_form(start: Start) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"no picture"
+
+    async with start(max_body_bytes=1 << 20, body_bytes_in_hand=(1 << 20) + ENVELOPE_BYTES) as edge:
+        for kind in ("image/jpeg", "multipart/form-data; boundary=b"):
+            answer = await edge.http.post("/v1/frames", content=endless(), headers={"content-type": kind})
+            assert answer.status_code in (415, 422), "judged, not sent away"
+
+
+async def test_the_disks_time_is_told_but_is_none_of_the_encoders(start: Start) -> None:
+    async with start() as edge:
+        assert "spool" in (await edge.post(jpeg())).json()["timing"]
+        (costs,) = edge.parts.control._costs.values()
+        assert costs.stages.keys() == {"decode_picture", "front", "code"}
+        assert sum(costs.stages.values()) == pytest.approx(sum(costs.modes.values()))
+
+
 async def test_a_full_spool_is_503_and_what_is_in_it_stays(start: Start) -> None:
     async with start(spool_max_bytes=65536) as edge:
         answers = [await edge.post(jpeg(seed=i)) for i in range(5)]
@@ -245,7 +264,7 @@ async def test_a_bad_picture_between_two_does_not_change_their_order(start: Star
         class Held:
             ways, bundle, curves, temporal = encoder.ways, encoder.bundle, encoder.curves, False
 
-            def encode(self, data: bytes, point: Point, shadow: bool) -> Encoded:
+            def encode(self, data: bytes, point: Point, shadow: bool, after: object) -> Encoded:
                 if data == pictures[0]:
                     slow.wait(10)
                 return encoder.encode(data, point, shadow)

@@ -1,6 +1,9 @@
 """An edge that knows only the cloud's address; caches; what is damaged or foreign is named, never run."""
 
 import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +17,12 @@ from edge import bundles as following
 from edge import fetch
 from edge.app import running
 from edge.encode import Encoder
+from edge.link import open_channel
 from edge.points import Point
 from edge.settings import Settings
 from tests.edge import tiny
 from tests.edge.conftest import Start
-from tests.edge.peer import Peer, silent, until
+from tests.edge.peer import Peer, ack, silent, until
 from tests.edge.pictures import jpeg
 
 
@@ -115,6 +119,11 @@ async def test_a_new_bundle_takes_over_while_frames_flow(
         third = tiny.write(tmp_path / "third", seed=2)
         peer.folder = third.path
         peer.hang_up()
+        await until(lambda: edge.parts.bundles.running and edge.parts.bundles.running.digest == third.digest)
+        assert await edge.parts.spool.bundles() == {bundle.prefix, other.prefix}, "frames that wait may need them"
+        peer.verdict = ack
+        peer.hang_up()
+        await until(lambda: edge.parts.spool.stats.queued == 0)
         await until(lambda: not (tmp_path / "edge" / "bundles" / bundle.digest).exists())
 
 
@@ -167,13 +176,86 @@ def test_a_front_half_that_is_no_model(tmp_path: Path) -> None:
 async def test_a_bundle_too_large_for_an_edge_is_not_fetched(
     peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edge.link import open_channel
-
     monkeypatch.setattr(fetch, "MAX_BUNDLE_BYTES", 100)
     async with open_channel(peer.address) as channel:
         with pytest.raises(BundleError, match="more than 100"):
             await fetch.download(channel, fetch.Cache(tmp_path), await fetch.ask(channel))
     assert peer.files_served == 0
+
+
+@asynccontextmanager
+async def asked(peer: Peer, folder: Path) -> AsyncIterator[Callable[[], Awaitable[Bundle]]]:
+    """What downloads the bundle that the peer names into this folder."""
+    async with open_channel(peer.address) as channel:
+
+        async def download() -> Bundle:
+            return await fetch.download(channel, fetch.Cache(folder), await fetch.ask(channel))
+
+        yield download
+
+
+async def test_a_thin_link_brings_a_bundle_as_long_as_it_brings_anything(
+    peer: Peer, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "SILENCE_S", 2.0)
+    monkeypatch.setattr(fetch, "LEAST_RATE", 100)
+    peer.piece, peer.pause = 300, 0.25  # all of it takes longer than it may be silent
+    async with asked(peer, tmp_path) as download:
+        assert (await download()).digest == bundle.digest
+
+
+@pytest.mark.parametrize("pause", [3600.0, 0.01])
+async def test_a_cloud_that_is_silent_or_dribbles_holds_nobody_for_ever(
+    peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    monkeypatch.setattr(fetch, "SILENCE_S", 0.3)
+    monkeypatch.setattr(fetch, "LEAST_RATE", 1 << 20)
+    peer.piece, peer.pause = 1, pause
+    async with asked(peer, tmp_path) as download, asyncio.timeout(20):
+        with pytest.raises(BundleError, match=r"front\.onnx comes too slowly"):
+            await download()
+
+
+async def test_files_that_are_here_do_not_travel_again(peer: Peer, tmp_path: Path) -> None:
+    one, other = (tiny.write(tmp_path / "cloud", seed, "both") for seed in range(2))
+    front = (one.path / "front.onnx").read_bytes()
+    edge = tmp_path / "edge"
+    peer.folder = one.path
+    async with asked(peer, edge) as download:
+        peer.spoil = lambda content: content[:-1] if content == front else content
+        with pytest.raises(BundleError, match=r"front\.onnx has"):
+            await download()
+        assert peer.files_served == 2
+        peer.spoil = bytes
+        assert (await download()).digest == one.digest
+        assert peer.files_served == 3, "back.onnx had come"
+        assert [path.name for path in edge.iterdir()] == [one.digest], "nothing is left aside"
+
+        peer.folder = other.path
+        assert bundles.load((await download()).path, "edge").digest == other.digest
+        assert peer.files_served == 4, "both have one back.onnx"
+
+
+async def test_a_damaged_file_that_is_here_travels_again(peer: Peer, tmp_path: Path) -> None:
+    one, other = (tiny.write(tmp_path / "cloud", seed, "both") for seed in range(2))
+    async with asked(peer, tmp_path / "edge") as download:
+        peer.folder = one.path
+        back = (await download()).file("back.onnx")
+        back.write_bytes(back.read_bytes()[:-1] + b"?")
+        peer.folder = other.path
+        assert bundles.load((await download()).path, "edge").digest == other.digest
+        assert peer.files_served == 4
+
+
+def test_what_is_put_aside_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MAX_BUNDLE_BYTES", 2500)
+    cache = fetch.Cache(tmp_path)
+    for n in range(5):
+        content = bytes([n]) * 1000
+        file = bundles.File(sha256=hashlib.sha256(content).hexdigest(), bytes=1000, side="edge")
+        cache.put_aside(content, file)
+        assert cache.find("any", file) == content
+        assert len(list((tmp_path / "partial").iterdir())) <= 2
 
 
 async def test_several_threads_encode_at_once_as_one_does(bundle: Bundle) -> None:

@@ -35,6 +35,12 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
+def far(tmp_path: Path) -> Bundle:
+    """As `fine`, of another network: nothing of it is here with `tiny`."""
+    return tiny.write(tmp_path / "far", seed=1, name="far", levels=(3, 6, 12))
+
+
+@pytest.fixture
 async def peer(bundle: Bundle, fine: Bundle) -> AsyncIterator[Peer]:
     """A cloud whose current bundle is `tiny`, and that holds `fine` too."""
     peer = await Peer(bundle.path, more=[fine.path]).start()
@@ -83,21 +89,22 @@ async def test_two_cameras_two_codecs_each_in_order(start: Start, peer: Peer, bu
         assert {unpack(p.payload).quality for p in peer.packets if p.camera == "door"} == {6}
 
 
-async def test_what_is_fetched_is_waited_for_by_nobody(start: Start, peer: Peer, bundle: Bundle, fine: Bundle) -> None:
+async def test_what_is_fetched_is_waited_for_by_nobody(start: Start, peer: Peer, bundle: Bundle, far: Bundle) -> None:
+    peer.more.append(far.path)
     async with start(peer) as edge:
         peer.gate.clear()
-        assert (await choose(edge, "door", "fine"))["codec"] == "tiny"
-        await has(edge, "door", "tiny", "fetching fine")
+        assert (await choose(edge, "door", "far"))["codec"] == "tiny"
+        await has(edge, "door", "tiny", "fetching far")
         await edge.post(jpeg(), x_camera_id="door")
         await until(lambda: peer.packets)
         peer.gate.set()
-        await has(edge, "door", "fine", "chosen")
+        await has(edge, "door", "far", "chosen")
         await edge.post(jpeg(), x_camera_id="door")
         await until(lambda: len(peer.packets) == 2)
-        assert prefixes(peer, "door") == [bundle.prefix, fine.prefix]
+        assert prefixes(peer, "door") == [bundle.prefix, far.prefix]
         body = (await edge.http.get("/v1/operating-point")).json()
         assert (body["codec"], body["codec_reason"]) == ("tiny", "the current bundle")
-        assert body["codecs"]["fine"]["modes"]["split"]["qualities"] == [3, 6, 12]
+        assert body["codecs"]["far"]["modes"]["split"]["qualities"] == [3, 6, 12]
         assert list(body["modes"]) == ["split"] and body["modes"]["split"]["qualities"] == [2, 4, 8]
 
 
@@ -222,13 +229,14 @@ async def test_the_current_bundle_changes_and_auto_follows(
         assert prefixes(peer, "door") == [bundle.prefix] and prefixes(peer, "yard") == [bundle.prefix, fine.prefix]
 
 
-async def test_what_arrives_damaged_is_said_and_fetched_again(start: Start, peer: Peer) -> None:
+async def test_what_arrives_damaged_is_said_and_fetched_again(start: Start, peer: Peer, far: Bundle) -> None:
+    peer.more.append(far.path)
     async with start(peer) as edge:
         peer.spoil = lambda content: content[:-1] + bytes([content[-1] ^ 1])
-        await choose(edge, "door", "fine")
-        await has(edge, "door", "tiny", "fine cannot be used: front.onnx has SHA-256")
+        await choose(edge, "door", "far")
+        await has(edge, "door", "tiny", "far cannot be used: front.onnx has SHA-256")
         peer.spoil = bytes
-        await has(edge, "door", "fine", "chosen")
+        await has(edge, "door", "far", "chosen")
 
 
 async def test_a_bundle_that_does_not_load_stops_no_camera(

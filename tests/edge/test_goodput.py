@@ -1,27 +1,39 @@
 """The measured rate of a link: never more than it carries, and none as long as it carried everything."""
 
 import random
+from collections import deque
 
 import pytest
 
-from edge.goodput import CHUNK_S, DOUBT_S, Goodput
+from edge.goodput import CHUNK_S, DOUBT_S, HELD_UP_BYTES, Goodput
 
 
 def through(
-    goodput: Goodput, sizes: list[int], gap: float, rate: float, start: float = 0.0, rtt: float = 0.02
+    goodput: Goodput, sizes: list[int], gap: float, rate: float, start: float = 0.0, rtt: float = 0.02, reply: int = 0
 ) -> float:
-    """Frames every `gap` seconds through a queue of `rate` bytes a second; when the last was acked."""
-    free, acks, now = start, [], start
+    """Frames every `gap` seconds, and each second a reply of so many bytes, through a queue of `rate` bytes a second;
+    when the last was acked.
+    """
+    free, asked, now, arriving = start, start, start, deque[tuple[float, int | None]]()
+
+    def arrive(when: float, seq: int | None) -> None:
+        if seq is None:
+            goodput.replied(reply, when)
+        else:
+            goodput.acked(seq, when, held=0.0)
+
     for seq, size in enumerate(sizes):
         now = start + seq * gap
-        while acks and acks[0][0] <= now:
-            goodput.acked(acks[0][1], acks.pop(0)[0], held=0.0)
+        while arriving and arriving[0][0] <= now:
+            arrive(*arriving.popleft())
+        if reply and now >= asked:
+            asked, free = asked + 1.0, max(free, now) + reply / rate
+            arriving.append((free + rtt, None))
         goodput.sent(seq, size, now)
         free = max(free, now) + size / rate
-        acks.append((free + rtt, seq))
-    for when, seq in acks:
-        goodput.acked(seq, when, held=0.0)
-        now = when
+        arriving.append((free + rtt, seq))
+    for now, seq in arriving:
+        arrive(now, seq)
     return now
 
 
@@ -57,15 +69,24 @@ def test_a_slow_cloud_is_no_slow_link() -> None:
     assert goodput.rate is None and goodput.seconds_in_flight > 1
 
 
-def test_a_picture_on_the_link_is_not_held_against_it() -> None:
+@pytest.mark.parametrize("size", [HELD_UP_BYTES + 1, 5_000_000])
+def test_a_picture_on_the_link_is_not_held_against_it(size: int) -> None:
     goodput = Goodput()
     for second in range(0, 40, 4):
         for seq in range(4):
             goodput.sent(second + seq, 1_000, second + seq / 10)
-        goodput.resumed(second + 3.0)
+        goodput.replied(size, second + 3.0)
         for seq in range(4):
             goodput.acked(second + seq, second + 3.1 + seq / 10, held=0.0)
     assert goodput.rate is None
+    assert goodput.seconds_in_flight < 0.5, "from when the picture was through"
+
+
+@pytest.mark.parametrize(("rate", "reply"), [(10_000, 30), (10_000, 1_000), (300_000, HELD_UP_BYTES)])
+def test_small_replies_do_not_hide_the_limit(rate: int, reply: int) -> None:
+    goodput = Goodput()
+    through(goodput, [rate // 10] * 200, 0.05, rate, reply=reply)
+    assert goodput.rate == pytest.approx(rate, rel=0.15)
 
 
 def test_what_nobody_sent_or_what_a_stream_lost_teaches_nothing() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from edge.points import Choice
 from tests.edge.conftest import Edge, Start
 from tests.edge.peer import Peer, until
 from tests.edge.pictures import jpeg, save, scene
+from tests.edge.test_spool import frame
 from tests.scalable import tiny
 
 
@@ -198,6 +201,90 @@ async def test_layers_need_not_wait_for_an_original_on_a_slow_link(start: Start,
             _, waiting = await asyncio.wait([second], timeout=0.3)
             assert waiting, "one original in memory at a time"
         assert (await second).payload == jpeg()
+
+
+async def test_who_looks_does_not_hide_that_the_link_is_full(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        await until(lambda: edge.parts.uplink and edge.parts.uplink.state.up)
+        assert edge.parts.uplink
+        goodput, began = edge.parts.uplink.goodput, time.monotonic()
+        for second in range(10):  # 20 kB/s on a link of 10 kB/s
+            for frame in (2 * second, 2 * second + 1):
+                goodput.sent(frame, 10_000, began + frame / 2)
+            assert (await ask(cloud, "nobody")).status == pb.LAYER_STATUS_GONE
+            goodput.acked(second, began + second + 1, held=0.0)
+        assert goodput.rate == pytest.approx(10_000)
+
+
+async def test_a_link_that_breaks_while_a_layer_is_coded_frees_its_place(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        frame_id = await post(edge, jpeg())
+        enhancer, coding, go_on = edge.parts.enhancer, threading.Event(), threading.Event()
+        find = enhancer.find
+
+        def slowly(prefix: bytes) -> Bundle | None:
+            coding.set()
+            go_on.wait()
+            return find(prefix)
+
+        enhancer.find = slowly
+        try:
+            cloud.say(pb.IngestResponse(layer_request=pb.LayerRequest(frame_id=frame_id, layer="full")))
+            await until(coding.is_set)
+            assert enhancer.waiting == 1
+            cloud.hang_up()
+            await until(lambda: len(cloud.hellos) == 2)
+            assert enhancer.waiting == 0
+            async with asyncio.timeout(20), enhancer.turn():
+                pass
+        finally:
+            go_on.set()
+        assert [layer.kind for layer in opened(await ask(cloud, frame_id)).layers] == [1]
+        assert len(cloud.replies) == 1, "the first was for nobody"
+
+
+async def test_a_link_that_breaks_with_an_original_on_it_lets_the_next_go(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        request = pb.LayerRequest(frame_id=await post(edge, jpeg()), layer="original")
+        layers, on_its_way = Layers(edge.parts.spool, edge.parts.enhancer), asyncio.Event()
+
+        async def send() -> None:
+            async with layers.answer(request):
+                on_its_way.set()
+                await asyncio.Event().wait()
+
+        sending = asyncio.create_task(send())
+        await on_its_way.wait()
+        waiting = asyncio.create_task(answered(layers, request))
+        await asyncio.sleep(0)
+        for each in (waiting, sending):
+            each.cancel()
+        await asyncio.wait([waiting, sending])
+        async with asyncio.timeout(20):
+            assert (await answered(layers, request)).payload == jpeg()
+
+
+async def test_what_cannot_be_read_is_an_answer_and_not_for_good(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        frame_id = await post(edge, jpeg())
+        (segment,) = (edge.parts.settings.data_dir / "pictures").iterdir()
+        there = segment.rename(segment.with_suffix(".there"))
+        segment.symlink_to(segment)
+        for layer in ("full", "base", "original"):
+            reply = await ask(cloud, frame_id, layer)
+            assert reply.status == pb.LAYER_STATUS_FAILED and "symbolic links" in reply.detail
+        there.rename(segment)
+        assert (await ask(cloud, frame_id, "original")).payload == jpeg()
+        assert len(cloud.hellos) == 1, "the stream goes on"
+
+
+async def test_a_container_that_cannot_be_read_is_an_answer(start: Start, cloud: Peer) -> None:
+    async with start(cloud) as edge:
+        accepted = await edge.parts.spool.put(frame(picture=jpeg(), container=b"no container"))
+        layers = Layers(edge.parts.spool, edge.parts.enhancer)
+        for name in ("base", "full"):
+            answer = await answered(layers, pb.LayerRequest(frame_id=accepted.frame_id, layer=name))
+            assert answer.status == pb.LAYER_STATUS_FAILED and "19 bytes" in answer.detail
 
 
 async def answered(layers: Layers, request: pb.LayerRequest) -> Answer:

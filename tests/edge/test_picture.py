@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,6 +29,10 @@ def reference(image: Image.Image, size: int = 320) -> np.ndarray:
     out = Image.new("RGB", (size, size), (114, 114, 114))
     out.paste(image.resize((box.width, box.height), Image.Resampling.BILINEAR), (box.left, box.top))
     return np.asarray(out)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -63,6 +68,20 @@ def test_orientation_is_applied(orientation: int, size: tuple[int, int]) -> None
     assert header.orientation == orientation
     assert header.seen == ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size
     assert distance(decode(data), reference(Image.open(io.BytesIO(data)))) < 1.5
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_orientation_in_either_byte_order(order: str) -> None:
+    def exif(orientation: int) -> bytes:
+        tags = struct.pack(f"{order}HHHII", 2, 0x010E, 2, 1, 0) + struct.pack(
+            f"{order}HHIHH", 0x0112, 3, 1, orientation, 0
+        )
+        mark = b"II*\0" if order == "<" else b"MM\0*"
+        return segment(0xE1, b"Exif\0\0" + mark + struct.pack(f"{order}I", 8) + tags)
+
+    data = jpeg()
+    assert picture.read_header(data[:2] + exif(6) + exif(3) + data[2:], LIMIT).orientation == 6
+    assert picture.read_header(data[:2] + exif(9) + data[2:], LIMIT).orientation == 1
 
 
 @pytest.mark.parametrize("orientation", [1, 6, 8])
@@ -133,6 +152,46 @@ def test_bombs_are_refused_by_their_header(data: bytes) -> None:
     with pytest.raises(FrameError, match="decompression bomb") as refusal:
         picture.read_header(data, LIMIT)
     assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize("marker", [0x00, 0x01, 0x02, 0xC8, *range(0xD0, 0xDA), 0xDE, 0xDF, 0xF0, 0xFF])
+def test_a_jpeg_cannot_hide_its_size(marker: int) -> None:
+    """Who gives these markers a length takes FF E1 for it, and finds 64x64 pixels inside the segment."""
+    hidden = bytearray(65533)
+    hidden[-32:-13] = segment(0xC0, struct.pack(">BHHB", 8, 64, 64, 3) + b"\1\x22\0\2\x11\1\3\x11\1")
+    data = b"\xff\xd8" + bytes([0xFF, marker]) + segment(0xE1, bytes(hidden)) + jpeg(200, 104)[2:]
+    if marker == 0xFF:  # that is no marker
+        assert picture.read_header(data, LIMIT).seen == (200, 104)
+        return
+    with pytest.raises(FrameError, match="damaged") as refusal:
+        picture.read_header(data, LIMIT)
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_a_size_other_than_the_decoders_is_refused_undecoded(mode: str) -> None:
+    data = save(scene(200, 104).convert(mode), "JPEG")
+    header = replace(picture.read_header(data, LIMIT), width=64, height=64)
+    with pytest.raises(FrameError, match="disagree about its size"):
+        picture.decode(data, header, 64, 114)
+
+
+@pytest.mark.parametrize("part", [b"\xff", segment(0xFE, b"")])
+def test_what_may_stand_before_the_picture_is_bounded(part: bytes) -> None:
+    data = jpeg()
+    assert picture.read_header(data[:2] + part * 100 + data[2:], LIMIT) == picture.read_header(data, LIMIT)
+    with pytest.raises(FrameError, match="damaged"):
+        picture.read_header(data[:2] + part * 1001 + data[2:], LIMIT)
+
+
+def test_a_jpeg_of_several_scans_is_whole_in_memory_and_may_not_have_hundreds() -> None:
+    data = jpeg(subsampling=0)
+    assert picture.read_header(data, LIMIT).rows
+    tables = data[: data.index(b"\xff\xda")]
+    scan = segment(0xDA, b"\1\1\0\0\x3f\0")  # of the first component alone
+    assert not picture.read_header(tables + scan, LIMIT).rows
+    with pytest.raises(FrameError, match="scans"):
+        picture.read_header(tables + scan * 200, LIMIT)
 
 
 def test_a_header_of_no_size() -> None:

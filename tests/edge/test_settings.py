@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import SettingsError
-from edge.settings import Settings, edge_id_of, load
+from edge.settings import ENVELOPE_BYTES, Settings, edge_id_of, load
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,8 @@ def test_nothing_to_run() -> None:
         ("MIDSTREAM_EDGE_QUALITY", "best"),
         ("MIDSTREAM_EDGE_QUALITY", "-1"),
         ("MIDSTREAM_EDGE_SHADOW", "-1"),
+        ("MIDSTREAM_EDGE_SPOOL_MAX_AGE_S", "inf"),
+        ("MIDSTREAM_EDGE_UNKNOWN_BUNDLE_SECONDS", "nan"),
     ],
 )
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -68,6 +70,9 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
 def test_values_that_contradict_each_other() -> None:
     with pytest.raises(SettingsError, match="body_bytes_in_hand"):
         Settings(max_body_bytes=8 << 20, body_bytes_in_hand=1 << 20)
+    with pytest.raises(SettingsError, match="body_bytes_in_hand"):
+        Settings(max_body_bytes=1 << 20, body_bytes_in_hand=1 << 20)
+    Settings(max_body_bytes=1 << 20, body_bytes_in_hand=(1 << 20) + ENVELOPE_BYTES)
     with pytest.raises(SettingsError, match="its own scale"):
         Settings(mode="auto", quality=4)
     assert (Settings(mode="edge").mode, Settings(mode="split", quality=4).quality) == ("edge", 4)

@@ -409,6 +409,22 @@ async def in_writer_despite_trouble(spool: Spool) -> None:
     await asyncio.to_thread(spool._book._db.execute, "PRAGMA query_only=OFF")
 
 
+async def test_a_mistake_in_a_job_is_told_and_does_not_end_the_writer(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        accepted = await spool.put(frame())
+        with pytest.raises(SpoolError, match=r"a mistake of the program: .*int too large"):
+            spool.finish(1 << 64, "done")
+            await spool.settle()
+        assert "a mistake of the program" in spool.trouble
+        assert (await spool.picture(accepted.frame_id)).data == b"picture", "no picture had to go"
+
+
+async def test_a_sweep_that_fails_is_told(tmp_path: Path) -> None:
+    async with opened(tmp_path, max_age_s=float("inf")) as spool:
+        await until(lambda: "a mistake of the program" in spool.trouble)
+        assert spool._writer.is_alive()
+
+
 async def test_many_are_promised_by_one_commit(tmp_path: Path) -> None:
     """Group commit: a hundred at once take nothing like a hundred fsyncs."""
     commits = 0

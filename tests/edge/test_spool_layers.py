@@ -3,10 +3,15 @@
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from edge.spool import now_us
-from tests.edge.test_spool import frame, opened, size_of
+import pytest
+
+from edge.spool import RingError, now_us
+from edge.spool.book import Book
+from edge.spool.reader import Reader
+from tests.edge.test_spool import LIMITS, frame, opened, size_of
 
 
 async def test_a_record_is_the_picture_and_its_container(tmp_path: Path) -> None:
@@ -18,6 +23,18 @@ async def test_a_record_is_the_picture_and_its_container(tmp_path: Path) -> None
             assert [(each.data, each.container) for each in kept] == [(b"seen", b"kept"), (b"seen", b"")]
             assert await spool.unlayered(10) == [one.frame_id], "of the other nothing can be coded"
         assert await spool.unlayered(1) == [], "only of the newest"
+
+
+async def test_the_bundle_of_a_frame_that_waits_is_needed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        waits = await spool.put(frame(bundle=b"one"))
+        await spool.put(frame(bundle=b"two", container=b"kept"))
+        spool.finish(2, "done")
+        await spool.settle()
+        assert await spool.bundles() == {b"one", b"two"}, "it may have to be coded again"
+        spool.finish(waits.seq, "done")
+        await spool.settle()
+        assert await spool.bundles() == {b"two"}
 
 
 async def test_layers_are_kept_as_long_as_their_picture(tmp_path: Path) -> None:
@@ -88,6 +105,46 @@ async def test_a_damaged_layer_is_none(tmp_path: Path) -> None:
         segment.write_bytes(segment.read_bytes()[:-1] + b"y")
         assert await spool.layers(accepted.frame_id) == {}
         assert (await spool.picture(accepted.frame_id)).data == b"picture"
+
+
+async def test_what_cannot_be_read_is_not_said_to_be_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        accepted = await spool.put(frame(container=b"kept"))
+        await spool.keep_layer(accepted.frame_id, 1, 256, b"full")
+        (segment,) = (tmp_path / "pictures").iterdir()
+        there = segment.rename(tmp_path / "there")
+        segment.symlink_to(segment)
+        for ask in (spool.picture, spool.container):
+            with pytest.raises(RingError, match="symbolic links"):
+                await ask(accepted.frame_id)
+        assert await spool.layers(accepted.frame_id) == {}, "they can be coded again"
+        there.rename(segment)
+        assert (await spool.picture(accepted.frame_id)).data == b"picture"
+        segment.unlink()
+        assert (await spool.picture(accepted.frame_id)).gone == "shed: disk full"
+
+
+async def test_a_picture_that_goes_while_it_is_looked_up_says_why(tmp_path: Path) -> None:
+    book = Book(tmp_path, replace(LIMITS, ring_max_bytes=50_000))
+
+    def put() -> str:
+        book.begin()
+        accepted = book.put(frame(picture=bytes(5000)))
+        book.commit()
+        return accepted.frame_id
+
+    def found(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> tuple[object, ...]:
+        """The row was read, the file was not."""
+        reader._db.row_factory = None
+        for _ in range(20):
+            put()
+        return row
+
+    reader, frame_id = Reader(book), put()
+    reader._db.row_factory = found
+    assert reader.picture(frame_id).gone == "shed: ring full"
+    reader.close()
+    book.close()
 
 
 async def test_a_spool_without_containers_keeps_its_pictures(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The stream: order, credits, resume, refusals, and pixels on demand."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.wire import stream_pb2 as pb
+from edge import app as apps
 from edge.app import drain
 from edge.encode import Encoder
 from edge.layers import LANES
@@ -395,3 +397,34 @@ async def test_drain_does_not_wait_for_a_cloud_that_is_away(start: Start, peer: 
         await send(edge, 2)
         async with asyncio.timeout(10):
             await drain(edge.parts)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_stopping_edge_does_not_wait_for_a_task_that_lost_its_cancellation(turns: int) -> None:
+    """As a TaskGroup loses it in Python before 3.13, if it comes while the group ends by an error."""
+    broken = asyncio.Event()
+
+    async def link() -> None:
+        await broken.wait()
+        raise ConnectionError
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+
+    async def run() -> None:
+        with contextlib.suppress(BaseExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(link())
+                group.create_task(slow_to_end())
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        async with apps._kept_alive("link", run):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            broken.set()
+            for _ in range(turns):
+                await asyncio.sleep(0)
