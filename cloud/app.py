@@ -5,6 +5,8 @@ until SIGTERM; then nothing accepted is lost and the process can exit with 0.
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -104,7 +106,7 @@ class Cloud:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Database first, then the networks, then the door; back in the reverse order. Raises MidstreamError."""
-        _make_folder(self.settings.data_dir)
+        _prepare(self.settings.data_dir)
         async with AsyncExitStack() as stack:
             await self.store.open()
             stack.push_async_callback(self.store.close)
@@ -229,8 +231,6 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(app: FastAPI, settings: Settings) -> None:
-    for name in ("http.port", "grpc.port"):
-        (settings.data_dir / name).unlink(missing_ok=True)  # left by one that was killed
     listener = listen(settings.http_host, settings.http_port)
 
     def listening(port: int) -> None:
@@ -240,8 +240,13 @@ async def _serve(app: FastAPI, settings: Settings) -> None:
     # Event streams never end by themselves, and the server waits for its connections.
     server = Server(app, on_start=listening, on_stop=app.state.cloud.hub.close)
     server.heed_signals()
-    async with app.router.lifespan_context(app):
-        await server.serve([listener])
+    try:
+        async with app.router.lifespan_context(app):
+            await server.serve([listener])
+    except asyncio.CancelledError:
+        if not server.should_exit:
+            raise
+        log.info("told to stop while starting")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -249,11 +254,15 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
-def _make_folder(path: Path) -> None:
+def _prepare(folder: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("http.port", "grpc.port"):  # left by one that was killed
+            (folder / name).unlink(missing_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as e:
-        raise MidstreamError(f"cannot make the folder {path} (MIDSTREAM_CLOUD_DATA_DIR): {e.strerror}") from e
+        raise MidstreamError(f"cannot write to the folder {folder} (MIDSTREAM_CLOUD_DATA_DIR): {e.strerror}") from e
 
 
 def _version() -> str:

@@ -176,7 +176,8 @@ class Engine:
         self._enter(batch, detector)
         # Each step takes the frames that stand before it: a picture needs them all, detections none.
         self._each([w for w in batch if w.at.picture is not None], "front", lambda work: _front(detector, work))
-        self._back([w for w in batch if w.at.features is not None], detector)
+        ready = [w for w in batch if w.at.features is not None]
+        self._at_once(ready, "back", lambda works: _back(detector, works), batches=detector.back.batches)
         self._each([w for w in batch if w.raw is not None], "nms", lambda work: _detect(detector, work))
 
     def _admit(self, batch: list[_Work]) -> None:
@@ -215,36 +216,25 @@ class Engine:
     def _enter(self, batch: list[_Work], detector: Detector) -> None:
         """In order, as one may be coded after another; then at once what a network makes features of."""
         self._each(batch, "decode_features", lambda work: _enter(detector, self.states, work))
-        together = [work for work in batch if work.at.read is not None]
-        if len(together) > 1:
+        read = [work for work in batch if work.at.read is not None]
+        self._at_once(read, "decode_features", lambda works: _raise(detector, works))
+
+    def _at_once(
+        self, batch: list[_Work], stage: str, step: Callable[[list[_Work]], None], *, batches: bool = True
+    ) -> None:
+        """All of the batch in one step; one at a time if the network takes only one, or fails on the batch."""
+        ready = [work for work in batch if not work.refused]
+        if batches and len(ready) > 1:
             started = time.monotonic_ns()
             try:
-                raised = detector.raise_many([work.at.read for work in together if work.at.read is not None])
+                step(ready)
             except Exception:  # whichever frame it is, alone it will show
-                log.exception("batch failed, trying its frames alone", frames=len(together))
+                log.exception("batch failed, trying its frames alone", stage=stage, frames=len(ready))
             else:
-                for work, features in zip(together, raised, strict=True):
-                    work.at.features = features
-                    _took(work, "decode_features", time.monotonic_ns() - started)
-        alone = [work for work in together if work.at.features is None]
-        self._each(alone, "decode_features", lambda work: _raise(detector, work))
-
-    def _back(self, batch: list[_Work], detector: Detector) -> None:
-        """All of the batch at once; one at a time if the network takes only one, or fails on the batch."""
-        ready = [work for work in batch if not work.refused]
-        if len(ready) < 2 or not detector.back.batches:
-            return self._each(ready, "back", lambda work: _back_alone(detector, work))
-        started = time.monotonic_ns()
-        try:
-            cuts = zip(*(work.at.features for work in ready if work.at.features is not None), strict=True)
-            raws = detector.back.run([np.stack(tensors) for tensors in cuts])
-        except Exception:  # whichever frame it is, alone it will show
-            log.exception("batch failed, trying its frames alone", frames=len(ready))
-            return self._each(ready, "back", lambda work: _back_alone(detector, work))
-        for work, raw in zip(ready, raws, strict=True):
-            work.raw = raw
-            _took(work, "back", time.monotonic_ns() - started)
-        return None
+                for work in ready:
+                    _took(work, stage, time.monotonic_ns() - started)
+                return
+        self._each(ready, stage, lambda work: step([work]))
 
     def _observe(self, work: _Work) -> None:
         for stage, ms in work.timing.items():
@@ -297,7 +287,6 @@ def _enter(detector: Detector, states: States, work: _Work) -> None:
     except MissingReferenceError:
         states.missing(work.frame)
         raise
-    states.came(work.frame)
 
 
 def _took(work: _Work, stage: str, ns: int) -> None:
@@ -305,9 +294,10 @@ def _took(work: _Work, stage: str, ns: int) -> None:
     work.timing[stage] = work.timing.get(stage, 0.0) + ns / 1e6
 
 
-def _raise(detector: Detector, work: _Work) -> None:
-    assert work.at.read is not None
-    (work.at.features,) = detector.raise_many([work.at.read])
+def _raise(detector: Detector, batch: list[_Work]) -> None:
+    raised = detector.raise_many([work.at.read for work in batch if work.at.read is not None])
+    for work, features in zip(batch, raised, strict=True):
+        work.at.features = features
 
 
 def _front(detector: Detector, work: _Work) -> None:
@@ -315,9 +305,11 @@ def _front(detector: Detector, work: _Work) -> None:
     work.at.features = detector.front.run(work.at.picture)
 
 
-def _back_alone(detector: Detector, work: _Work) -> None:
-    assert work.at.features is not None
-    (work.raw,) = detector.back.run([tensor[None] for tensor in work.at.features])
+def _back(detector: Detector, batch: list[_Work]) -> None:
+    cuts = zip(*(work.at.features for work in batch if work.at.features is not None), strict=True)
+    raws = detector.back.run([np.stack(tensors) for tensors in cuts])
+    for work, raw in zip(batch, raws, strict=True):
+        work.raw = raw
 
 
 def _detect(detector: Detector, work: _Work) -> None:

@@ -12,7 +12,7 @@ from common.errors import BundleError
 from common.wire import stream_pb2 as wire
 from common.wire import stream_pb2_grpc
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 
 
 class BundleService(stream_pb2_grpc.BundleServiceServicer):  # type: ignore[misc]

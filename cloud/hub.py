@@ -48,27 +48,27 @@ class Hub:
         self._render = render
         self._listeners: set[_Listener] = set()
         self._closed = False
-        self._published: int | None = None
+        self._published = 0
+        """The newest number that listeners know of; at first less than there is, so that they read what they missed."""
 
     def __len__(self) -> int:
         return len(self._listeners)
 
+    @property
+    def newest(self) -> int:
+        """The number of the newest result: what is followed from there is what comes from now on."""
+        return self._store.last_number
+
     def publish(self, records: list[Record]) -> None:
         """Hand what was just committed to all who listen, each rendered once."""
-        newest = self._store.last_number
-        numbers = [record.number for record in records]
-        before = newest - len(numbers) if self._published is None else self._published
-        self._published = newest
-        if numbers != list(range(before + 1, newest + 1)):
-            # Something was committed without our knowing, as when the connection was lost at the last moment.
-            for listener in self._listeners:
+        newest = self.newest
+        known = [record.number for record in records] == list(range(self._published + 1, newest + 1))
+        events = [(record.number, self._render(record)) for record in records] if known and self._listeners else []
+        self._published = newest  # not before all are rendered: where that fails, the next call sees a gap
+        for listener in self._listeners:
+            if not known:  # committed without our knowing, as when the connection was lost at the last moment
                 listener.fall_behind()
-            return
-        if not self._listeners:
-            return
-        for record in records:
-            event = (record.number, self._render(record))
-            for listener in self._listeners:
+            for event in events:
                 listener.offer(event)
 
     def close(self) -> None:
@@ -77,10 +77,8 @@ class Hub:
         for listener in self._listeners:
             listener.fall_behind()
 
-    async def follow(self, after: int | None, heartbeat: float) -> AsyncIterator[list[Event]]:
-        """Everything beyond the number `after`, from now on if None; an empty list when nothing came for a while."""
-        newest = self._store.last_number
-        last = newest if after is None else min(after, newest)  # beyond the newest: it was another database's number
+    async def follow(self, last: int, heartbeat: float) -> AsyncIterator[list[Event]]:
+        """Everything beyond the number `last`; an empty list when nothing came for a while."""
         listener = _Listener()
         self._listeners.add(listener)
         try:

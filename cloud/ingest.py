@@ -17,7 +17,7 @@ from cloud.links import Goodbye, Link, Links, Waiting
 from cloud.packets import MAX_PAYLOAD_BYTES, NAME, UUID, PacketError, frame_of
 from cloud.pipeline import Pipeline
 from cloud.registry import Registry
-from cloud.store import Record, Store
+from cloud.store import Store
 from common.codec import Kind
 from common.errors import MidstreamError
 from common.payload import SHADOW
@@ -120,12 +120,16 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
         except TimeoutError:
             raise ProtocolError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello within {HELLO_SECONDS:g} s") from None
         hello = _checked_hello(request)
-        stored = await self._store.stored_up_to(hello.edge_id, hello.epoch)
-        link = Link(hello.edge_id, hello.epoch, stored, hello.acks_together)
+        link = Link(hello.edge_id, hello.epoch, together=hello.acks_together)
         link.say(self._welcome())
         if self._edge_rate:
             link.say(wire.IngestResponse(rate_hint=wire.RateHint(bytes_per_second=self._edge_rate)))
-        self._links.add(link)
+        self._links.add(link)  # before the database is asked: from here on it hears of what is stored
+        try:
+            link.stored(await self._store.stored_up_to(link.edge, link.epoch))
+        except BaseException:
+            self._links.remove(link)
+            raise
         log.info("edge connected", edge=link.edge, epoch=link.epoch, software=hello.software[:64], peer=context.peer())
         return link
 
@@ -180,14 +184,21 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             return self._refuse(link, packet, e.refused)
         if self._pipeline.holds(frame.key):  # sent again while the first one is on its way: one ack will do
             link.in_flight[packet.seq] = waiting
-        elif packet.seq <= link.stored_up_to and (stored := await self._store.result_of(frame.key)):
+        elif packet.seq <= link.stored_up_to and (stored := await self._stored(frame)):
             self._pipeline.count(frame.camera, "duplicate")
-            link.answer(_ack(packet.seq, waiting, _stored(stored)))
+            link.answer(_ack(packet.seq, waiting, stored))
         else:
             self._observe(frame)
             await self._pipeline.submit(frame)
             link.in_flight[packet.seq] = waiting
         return None
+
+    async def _stored(self, frame: Frame) -> Stored | None:
+        """What is stored of a frame that is sent again; of a result that was deleted for its age, only that it was."""
+        if record := await self._store.result_of(frame.key):
+            found = [Detection(d["label"], d["score"], tuple(d["box"])) for d in record.found()]
+            return Stored(found, duplicate=True)
+        return Stored([], duplicate=True) if self._store.has_aged(frame) else None
 
     def _observe(self, frame: Frame) -> None:
         self._base_bytes.observe(frame.coded_bytes)
@@ -226,13 +237,12 @@ class IngestService(stream_pb2_grpc.IngestServiceServicer):  # type: ignore[misc
             tell = log.info if verdict.reason is Reason.MISSING_REFERENCE else log.warning
             tell("frame refused", edge=edge, seq=seq, frame=frame.id, reason=verdict.reason, detail=verdict.detail)
         link = self._links.get(edge)
-        if link is None or link.epoch != epoch or seq not in link.in_flight:
+        if link is None or link.epoch != epoch:
             return
-        if isinstance(verdict, Refused):
-            link.settle(seq, _nack(seq, verdict))
-        else:
-            link.stored_up_to = max(link.stored_up_to, seq)
-            link.settle(seq, _ack(seq, link.in_flight[seq], verdict))
+        if isinstance(verdict, Stored):
+            link.stored(seq)
+        if (waiting := link.in_flight.get(seq)) is not None:
+            link.settle(seq, _nack(seq, verdict) if isinstance(verdict, Refused) else _ack(seq, waiting, verdict))
 
 
 def _checked_hello(request: Any) -> Any:
@@ -268,8 +278,3 @@ def _nack(seq: int, refused: Refused) -> wire.Nack:
 def _message(d: Detection) -> wire.Detection:
     x1, y1, x2, y2 = d.box
     return wire.Detection(label=d.label, score=d.score, x1=x1, y1=y1, x2=x2, y2=y2)
-
-
-def _stored(record: Record) -> Stored:
-    found = [Detection(d["label"], d["score"], tuple(d["box"])) for d in record.found()]
-    return Stored(found, duplicate=True)

@@ -36,10 +36,10 @@ class Waiting:
 
 class Link:
     """One stream of one edge. `in_flight`: the seq of each packet not yet acked or nacked, and what its ack needs.
-    `stored_up_to`: above this seq, a packet is surely new.
+    `stored_up_to`: above this seq, a packet is surely new, once the database has been asked.
     """
 
-    def __init__(self, edge: str, epoch: str, stored_up_to: int, together: bool = False) -> None:
+    def __init__(self, edge: str, epoch: str, stored_up_to: int = -1, together: bool = False) -> None:
         """`together`: acks that wait to be said become one message."""
         self.edge = edge
         self.epoch = epoch
@@ -83,6 +83,10 @@ class Link:
             self._acks = None
         self.unsaid -= max(1, len(message.acks.acks)) if isinstance(message, IngestResponse) else 1
         return message
+
+    def stored(self, seq: int) -> None:
+        """A packet of the edge's epoch has its result, on whichever stream it came."""
+        self.stored_up_to = max(self.stored_up_to, seq)
 
     def settle(self, seq: int, answer: Ack | Nack) -> None:
         """A packet has its ack or nack."""

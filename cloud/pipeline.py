@@ -108,7 +108,8 @@ class Pipeline:
             results = [outcome for _, outcome in batch if isinstance(outcome, Result)]
             inserted = await self._insert(results) if results else Inserted([], [], [])
             self._settle(batch, inserted)
-            self._publish(inserted.new)
+            self._metrics.queue_depth.labels("store").set(0)
+            self._tell(inserted.new)
 
     async def _insert(self, results: list[Result]) -> Inserted:
         for attempt in count(1):
@@ -136,6 +137,12 @@ class Pipeline:
                 log.exception("cannot settle", frame=frame.id)
         if not self._unsettled:
             self._idle.set()
+
+    def _tell(self, new: list[Record]) -> None:
+        try:
+            self._publish(new)
+        except Exception:  # they are stored, and whoever looks finds them; the writer goes on
+            log.exception("cannot publish", results=len(new))
 
     def _observe(self, frame: Frame, verdict: Verdict, outcome: Outcome) -> None:
         if isinstance(verdict, Refused):

@@ -43,7 +43,8 @@ class Registry:
         chosen = _in(folder)
         if not chosen:
             raise BundleError(f"no bundle in {folder}: a bundle is a folder named by its digest, 64 hex digits")
-        return cls(chosen, current, _in(packaged) if packaged and packaged.is_dir() else ())
+        others = packaged if packaged and packaged.is_dir() and not packaged.samefile(folder) else None
+        return cls(chosen, current, _in(others) if others else ())
 
     def __iter__(self) -> Iterator[Bundle]:
         return iter(self._by_digest.values())

@@ -34,6 +34,8 @@ class Retention:
                 await self.sweep()
             except StoreError as e:
                 log.warning("old results stay for now", reason=str(e))
+            except Exception:  # ended, it would let the disk run full days later
+                log.exception("old results stay for now")
             await asyncio.sleep(min(_EVERY_SECONDS, *(age for _, _, age in self._kinds)))
 
     async def sweep(self) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,9 +34,13 @@ class Server(uvicorn.Server):
         )
         self._on_start = on_start
         self._on_stop = on_stop
+        self._starting: asyncio.Task[Any] | None = None
 
     def heed_signals(self) -> None:
-        """Stop on SIGTERM and SIGINT, even while starting; at once when told a second time."""
+        """Stop on SIGTERM and SIGINT; at once when told a second time. Until requests are served, the task that calls
+        this is cancelled instead: what it waits for, such as a database, may never come.
+        """
+        self._starting = asyncio.current_task()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
 
@@ -44,6 +49,8 @@ class Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._on_stop()
+        if self._starting and not self.started:
+            self._starting.cancel()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

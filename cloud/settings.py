@@ -16,9 +16,14 @@ PACKAGED_BUNDLES = Path(__file__).parent / "bundles"
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-def _known_scheme(url: str) -> str:
-    if url.partition("://")[0].partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
-        raise ValueError("must start with sqlite:/// or postgresql://")
+_BELOW_DATA_DIR = "sqlite:///"
+
+
+def _database(url: str) -> str:
+    from cloud.store.engine import check  # loads SQLAlchemy, which the default does not need yet
+
+    if url != _BELOW_DATA_DIR:
+        check(url)
     return url
 
 
@@ -33,8 +38,9 @@ class Settings(BaseSettings):
     grpc_host: str = "127.0.0.1"
     grpc_port: Port = 50051
     """0 takes any free port; data_dir/http.port and data_dir/grpc.port say which."""
-    database: Annotated[str, AfterValidator(_known_scheme)] = "sqlite:///"
-    """A URL of SQLite or PostgreSQL; without a path: results.db below data_dir."""
+    database: Annotated[str, AfterValidator(_database)] = _BELOW_DATA_DIR
+    """A URL of SQLite or PostgreSQL; without a path: results.db below data_dir. With `?command_timeout=300` a statement
+    may take PostgreSQL so many seconds, instead of 60, before it counts as silent."""
     bundles_dir: Path = PACKAGED_BUNDLES
     """Where the bundle that edges are told to use is; the packaged ones are held too, for frames still under way."""
     bundle: str = ""
@@ -78,7 +84,8 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         """`database`, or results.db below data_dir if that names no file."""
-        return f"sqlite:///{self.data_dir.resolve() / 'results.db'}" if self.database == "sqlite:///" else self.database
+        own = f"{_BELOW_DATA_DIR}{self.data_dir.absolute() / 'results.db'}"
+        return own if self.database == _BELOW_DATA_DIR else self.database
 
 
 def load() -> Settings:

@@ -105,11 +105,13 @@ class States:
         """Raise MissingReferenceError if a frame before it must come first."""
         edge, epoch, seq = frame.key
         awaited = self._awaited.get((edge, epoch, frame.camera))
-        if awaited is None or seq <= awaited:
+        if awaited is None or seq < awaited:
             return
-        if not frame.anew:
+        if seq > awaited and not frame.anew:
             raise MissingReferenceError(f"frame {awaited} of this camera comes first, coded anew")
-        del self._awaited[edge, epoch, frame.camera]  # the edge sends in order: it has given that one up
+        # It is here, and those behind it may come whatever becomes of it, unless it is `missing` again; or it is
+        # behind that one and anew: the edge sends in order, so it has given that one up.
+        del self._awaited[edge, epoch, frame.camera]
 
     def missing(self, frame: Frame) -> None:
         """The frame must come anew, and those behind it after it."""
@@ -119,12 +121,6 @@ class States:
         self._awaited.move_to_end(of)
         while len(self._awaited) > MOST_AWAITED:
             self._awaited.popitem(last=False)
-
-    def came(self, frame: Frame) -> None:
-        """The frame is decoded: if it was awaited, those behind it may come."""
-        edge, epoch, seq = frame.key
-        if self._awaited.get((edge, epoch, frame.camera)) == seq:
-            del self._awaited[edge, epoch, frame.camera]
 
 
 def _of(frame: Frame) -> Of:

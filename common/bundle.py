@@ -48,6 +48,7 @@ LAYERS: tuple[list[str], ...] = (
 Side = Literal["edge", "cloud", "both"]
 Quality = Annotated[int, Field(ge=0, le=65535)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -82,7 +83,7 @@ class Detector(_Part):
     """The network and how its raw output becomes detections."""
 
     name: str = Field(max_length=64)
-    labels: tuple[str, ...] = Field(min_length=1, max_length=1000)
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=1000)
     coco_ids: tuple[int, ...] = Field(max_length=1000, default=())
     score_threshold: float = Field(ge=0, le=1)
     nms_iou: float = Field(gt=0, le=1)

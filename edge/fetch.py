@@ -24,8 +24,8 @@ from common.wire import stream_pb2_grpc as rpc
 from edge import kept
 
 ASK_SECONDS = 5.0
-SILENCE_S = 600.0
-"""How long nothing may come of a file. A cloud sends up to 1 MiB at once: at LEAST_RATE that takes 512 s."""
+SILENCE_S = 120.0
+"""How long nothing may come of a file. A cloud sends 64 KiB at once: at LEAST_RATE that takes 32 s."""
 LEAST_RATE = 2048
 """Bytes a second that a file must come with in the long run. A link that has less could not carry a frame a second."""
 MAX_BUNDLE_BYTES = 256 << 20

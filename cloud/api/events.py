@@ -36,7 +36,10 @@ def router(hub: Hub) -> APIRouter:
         after: Annotated[int | None, Query(ge=0, lt=2**63, description="resume beyond this number")] = None,
         last_event_id: Annotated[str | None, Header(max_length=20)] = None,
     ) -> EventSourceResponse:
-        """Events named `result` whose id is the result's number. Last-Event-ID, or `after`, resumes."""
+        """Events named `result` whose id is the result's number. Last-Event-ID, or `after`, resumes.
+
+        The stream begins with an id without an event, so that it can be resumed before the first result.
+        """
         if len(hub) >= _MAX_LISTENERS:
             raise unavailable("too-many-listeners", f"All {_MAX_LISTENERS} places are taken; use /v1/results.", 30)
         if last_event_id:
@@ -49,8 +52,10 @@ def router(hub: Hub) -> APIRouter:
 
 
 async def _stream(hub: Hub, after: int | None) -> AsyncIterator[bytes]:
-    yield b": midstream\nretry: 2000\n\n"  # lets the client know at once that the stream is open
-    async for batch in hub.follow(after, HEARTBEAT_SECONDS):
+    start = hub.newest if after is None else min(after, hub.newest)  # beyond it: it was another database's number
+    # Lets the client know at once that the stream is open, and from where to resume: an id dispatches nothing.
+    yield b": midstream\nretry: 2000\nid: %d\n\n" % start
+    async for batch in hub.follow(start, HEARTBEAT_SECONDS):
         yield b"".join(data for _, data in batch) if batch else KEEPALIVE_COMMENT
 
 

@@ -109,11 +109,11 @@ class Shapes:
             "expected_agreement": self._expected(row.bundle, row.provenance, row.quality),
             "layers": self._layers(row.bundle, row.codec, row.width * row.height),
         }
-        return _members(whole if fields is None else {name: whole[name] for name in fields})
+        return json_object(whole if fields is None else {name: whole[name] for name in fields})
 
     def camera(self, state: Camera, *, online: bool) -> str:
         """A camera as JSON."""
-        return _members(
+        return json_object(
             {
                 "camera": f'"{state.camera}"',
                 "edge": f'"{state.edge}"',
@@ -160,8 +160,9 @@ def _columns(row: Record) -> dict[str, str]:
 
 def page(results: Iterable[str], following: str | None) -> str:
     """Results and the cursor of those that follow."""
-    return _members({"results": f"[{','.join(results)}]", "next": to_json(following)})
+    return json_object({"results": f"[{','.join(results)}]", "next": to_json(following)})
 
 
-def _members(members: dict[str, str]) -> str:
+def json_object(members: dict[str, str]) -> str:
+    """Members, JSON each, as one."""
     return "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from cloud.api.problems import not_found
 from cloud.api.query import KNOWN_ONLY, Filtered, Order, decode_cursor, encode_cursor
 from cloud.api.results import json_response, next_link
-from cloud.api.shapes import timestamp
+from cloud.api.shapes import json_object, timestamp
 from cloud.store import Point, Store, Track, to_json
 
 
@@ -71,7 +71,7 @@ def router(store: Store) -> APIRouter:
         rows = await store.tracks(filters, limit, newest_first=order == "desc", past=past)
         following = encode_cursor(order, rows[-1].id) if len(rows) == limit else None
         headers = {"Link": next_link(request, following)} if following else None
-        shown = ",".join(_object(_members(row)) for row in rows)
+        shown = ",".join(json_object(_members(row)) for row in rows)
         return json_response(f'{{"tracks":[{shown}],"next":{to_json(following)}}}', headers)
 
     @routes.get("/v1/tracks/{id}", response_model=TrackPath, dependencies=[KNOWN_ONLY])
@@ -84,7 +84,7 @@ def router(store: Store) -> APIRouter:
         if row is None:
             raise not_found(f"No track {id} here. It may have gone with its results; /v1/tracks lists those there are.")
         path = ",".join(_point(point) for point in await store.path(id, points))
-        return json_response(_object(_members(row) | {"path": f"[{path}]"}))
+        return json_response(json_object(_members(row) | {"path": f"[{path}]"}))
 
     return routes
 
@@ -105,7 +105,7 @@ def _members(row: Track) -> dict[str, str]:
 
 
 def _point(point: Point) -> str:
-    return _object(
+    return json_object(
         {
             "frame": f'"{point.frame}"',
             "captured_at": f'"{timestamp(point.captured_us)}"',
@@ -113,7 +113,3 @@ def _point(point: Point) -> str:
             "box": to_json(point.box),
         }
     )
-
-
-def _object(members: dict[str, str]) -> str:
-    return "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"

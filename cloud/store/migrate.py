@@ -9,6 +9,18 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
+from cloud.store.engine import connect, disconnect
+
+
+async def run(database: str) -> None:
+    """Run what is missing, on a connection that waits for as long as that takes."""
+    engine = connect(database, patient=True)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(to_head)
+    finally:
+        await disconnect(engine)
+
 
 def to_head(connection: Connection) -> None:
     """Run what is missing, in one transaction that the caller commits."""

@@ -36,8 +36,8 @@ class Filters:
             wanted.append(c.captured_us < self.until_us)
         if self.labels:
             wanted.append(self._holds_label())
-        elif self.min_score is not None:
-            wanted.append(c.best_score >= self.min_score)
+        elif self.min_score is not None:  # 0 is the best score of frames without detections, too
+            wanted.append(c.best_score >= self.min_score if self.min_score else c.detections != "[]")
         return wanted
 
     def _holds_label(self) -> ColumnElement[bool]:

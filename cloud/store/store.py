@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud.frame import Key, Original, Pixels, Result
+from cloud.frame import Frame, Key, Original, Pixels, Result
 from cloud.store import aging, migrate, sums
 from cloud.store import layers as layer_rows
 from cloud.store import pictures as picture_rows
 from cloud.store import rules as rule_rows
 from cloud.store import tracks as track_rows
-from cloud.store.engine import connect
+from cloud.store.engine import connect, disconnect
 from cloud.store.fresh import fresh
 from cloud.store.many import Many
 from cloud.store.query import Filters, page
@@ -64,6 +64,7 @@ class Store:
         self, database: str, pictures_max_bytes: int, layers_max_bytes: int = 1 << 28, sure: float = SURE
     ) -> None:
         """Nothing is connected yet. Detections from the score `sure` begin tracks."""
+        self._database = database
         self._engine = connect(database)
         self._writer = Writer(database)
         self._writing = asyncio.Lock()
@@ -89,11 +90,11 @@ class Store:
     async def open(self) -> None:
         """Connect, waiting for a database that is still starting, and migrate it. Raises StoreError."""
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(self._engine.dispose)
+            undo.push_async_callback(disconnect, self._engine)
             try:
                 undo.push_async_callback(self._writer.close)
                 await self._connect_patiently()
-                await self._writer.run(migrate.to_head)
+                await migrate.run(self._database)
                 await self._writer.run(self._count)
             except Exception as e:
                 await asyncio.sleep(0.05)  # the driver's thread has a last word for the loop
@@ -104,7 +105,7 @@ class Store:
         """Wait for the writer, then close every connection."""
         async with self._writing:
             await self._writer.close()
-        await self._engine.dispose()
+        await disconnect(self._engine)
 
     # ---- writing
 
@@ -116,7 +117,9 @@ class Store:
         async with self._write(f"store {len(batch)} results") as writer:
             try:
                 return await self._insert(writer, batch)
-            except (DataError, IntegrityError):
+            except DBAPIError as e:
+                if not _refused(e):
+                    raise
                 return await self._insert_one_by_one(writer, batch)
 
     async def _insert(self, writer: Writer, batch: Sequence[Result]) -> Inserted:
@@ -149,7 +152,9 @@ class Store:
             await writer.run(self._count)
             try:
                 one = await self._insert(writer, [result])
-            except (DataError, IntegrityError) as e:
+            except DBAPIError as e:
+                if not _refused(e):
+                    raise
                 if await self.result_of(result.frame.key):  # another process was faster
                     done.duplicates.append(result)
                 elif await self.result(result.frame.id):
@@ -373,6 +378,10 @@ class Store:
         async with self._read() as connection:
             return await connection.run_sync(rule_rows.every)
 
+    def has_aged(self, frame: Frame) -> bool:
+        """Whether the result of a packet that is sent again, had it one, was deleted for its age."""
+        return aging.reached(self._aged, frame)
+
     async def _all(self, query: Select[Any]) -> Any:
         async with self._read() as connection:
             return (await connection.execute(query)).all()
@@ -411,9 +420,19 @@ class Store:
                 return
 
 
+def _refused(error: DBAPIError) -> bool:
+    """Whether it is due to what was to be stored. Else the same may be stored another time.
+
+    SQLAlchemy has no class of its own for PostgreSQL's codes 22, data that is none of its types', and 54, too large.
+    """
+    code = getattr(error.orig, "sqlstate", None) or ""
+    return isinstance(error, DataError | IntegrityError) or code[:2] in ("22", "54")
+
+
 def _cause(error: Exception) -> str:
     """What the driver said, without the SQL."""
-    return str(getattr(error, "orig", None) or error)
+    said = getattr(error, "orig", None) or error
+    return str(said) or type(said).__name__
 
 
 def _columns(row: Record) -> dict[str, Any]:

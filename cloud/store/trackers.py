@@ -38,8 +38,8 @@ class Trackers:
     def open(self, connection: Connection) -> None:
         """Forget what is in memory; ids go on from the highest that was ever given."""
         self._known.clear()
-        highest = connection.execute(select(func.max(trackers.c.last_track))).scalar()
-        self._next_id = (highest or 0) + 1
+        given = [connection.execute(select(func.max(c))).scalar() or 0 for c in (trackers.c.last_track, tracks.c.id)]
+        self._next_id = max(given) + 1
 
     def follow(self, connection: Connection, results: Sequence[Result]) -> Followed:
         """Which of the detections are which tracks. Nothing is changed yet."""
@@ -52,7 +52,9 @@ class Trackers:
         found = list(zip(rows, followed.sightings, strict=True))
         self._put_tracks.run(connection, track_rows.summed(found))
         self._put_sightings.run(connection, track_rows.seen(found))
-        changed = sorted(place for place, now in followed.known.items() if len(now.state) or self._has_tracks(place))
+        seen = {(row.edge, row.camera) for row, sighted in found if sighted}  # perhaps of what has gone again since
+        known = followed.known.items()
+        changed = sorted(place for place, now in known if place in seen or len(now.state) or self._has_tracks(place))
         texts = [{"edge": e, "camera": c, "state": followed.known[e, c].to_text()} for e, c in changed]
         self._put_trackers.run(connection, [{"last_track": followed.next_id - 1} | text for text in texts])
 

@@ -7,12 +7,13 @@ dozen statements: with a driver that is awaited for each of them, the way to its
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from cloud.store.engine import connect, connect_sqlite, is_sqlite
+from cloud.store.engine import connect, connect_sqlite, disconnect, is_sqlite
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -62,6 +63,8 @@ class _Called:
         self._connection: Connection | None = None
 
     def open(self) -> None:
+        if self._engine.url.database:
+            Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         self._connection = self._engine.connect()
 
     def transact(self, work: Work[T]) -> T:
@@ -104,4 +107,4 @@ class _Asked:
     async def _close(self) -> None:
         if self._connection is not None:
             await self._connection.close()
-        await self._engine.dispose()
+        await disconnect(self._engine)

@@ -63,7 +63,9 @@ class State:
     """T tracks as they were after a frame."""
 
     at_us: int | None = None
-    """When that frame was captured; None before the first."""
+    """When that frame was captured, or the one before it if that was later; None before the first."""
+    late_us: int | None = None
+    """When it was captured if it is not yet known whether it was late or the clock was set back."""
     clock_us: int = 0
     """The time that has passed between frames: unlike capture times it never goes back."""
     ids: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -120,12 +122,27 @@ def step(state: State, seen: Seen, next_id: int, sure: float = SURE) -> Step:
 
 def _aged(state: State, at_us: int) -> State:
     """The state at the time of the next frame, without the tracks that are waited for no more."""
-    passed = 0 if state.at_us is None else max(0, at_us - state.at_us)
-    clock = state.clock_us + passed
-    age = clock - state.seen_us
+    now = _timed(state, at_us)
+    age = now.clock_us - state.seen_us
     waited_for = (age <= PATIENCE_US) | (state.missed < PATIENCE_FRAMES)
-    state = _kept(state, waited_for & (age <= LIMIT_US))
-    return replace(state, at_us=at_us, clock_us=clock, motion=predicted(state.motion, passed / 1e6))
+    passed = now.clock_us - state.clock_us
+    now = _kept(now, waited_for & (age <= LIMIT_US))
+    return replace(now, motion=predicted(now.motion, passed / 1e6))
+
+
+def _timed(state: State, at_us: int) -> State:
+    """The state with the time of the next frame.
+
+    One that goes back is late, and the next is as far from those before it as ever; if that goes back, too, the
+    clock was set back, and is followed.
+    """
+    before = state.at_us
+    if before is not None and at_us < before:
+        if state.late_us is None:
+            return replace(state, late_us=at_us)
+        before = state.late_us
+    passed = 0 if before is None else max(0, at_us - before)
+    return replace(state, at_us=at_us, late_us=None, clock_us=state.clock_us + passed)
 
 
 def _owners(state: State, seen: Seen, sure: float) -> Ints:

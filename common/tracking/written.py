@@ -9,7 +9,7 @@ from common.tracking.motion import Motion
 from common.tracking.tracker import State
 
 FORMAT = 1
-"""Rises when the fields change or mean something else."""
+"""Rises when fields go or mean something else."""
 
 
 def as_values(state: State) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def as_values(state: State) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "at_us": state.at_us,
+        "late_us": state.late_us,
         "clock_us": state.clock_us,
         "ids": state.ids.tolist(),
         "seen_us": state.seen_us.tolist(),
@@ -35,6 +36,7 @@ def from_values(values: Mapping[str, Any]) -> State:
         return State()
     columns = {"place": 4, "speed": 2, "spread": 4}
     motion = Motion.of(*(np.array(values[name], float).reshape(-1, width) for name, width in columns.items()))
+    late_us = values.get("late_us")  # states from before it was known have none
     whole = {name: np.array(values[name], np.int64) for name in ("ids", "seen_us", "missed")}
     evidence, labels = np.array(values["evidence"], float), np.array(values["labels"], np.str_)
-    return State(values["at_us"], values["clock_us"], **whole, evidence=evidence, labels=labels, motion=motion)
+    return State(values["at_us"], late_us, values["clock_us"], **whole, evidence=evidence, labels=labels, motion=motion)

@@ -14,7 +14,7 @@ from cloud.registry import Registry
 from cloud.settings import PACKAGED_BUNDLES
 from common import bundle as bundles
 from common import feature_codec
-from common.bundle import MANIFEST, SHARED, Bundle, digest_of, verify_file
+from common.bundle import MANIFEST, SHARED, Bundle, digest_of, parse_manifest, verify_file
 from common.codec import Container, pack
 from common.errors import BundleError
 from common.geometry import letterbox_geometry, window
@@ -80,6 +80,17 @@ def test_what_is_foreign_is_named(copy: Path, bundle: Bundle) -> None:
     (copy / bundle.digest).rename(copy / ("0" * 64))
     with pytest.raises(BundleError, match="expected 000000000000"):
         Registry.load(copy)
+
+
+@pytest.mark.parametrize("label", ["", "x" * 65, "a\0b", "line\nbreak", "\x9b"])
+def test_a_label_is_a_short_text_that_can_be_shown(bundle: Bundle, label: str) -> None:
+    manifest = tomllib.loads((bundle.path / MANIFEST).read_text())
+    for good in ("traffic light", "Müll", "x" * 64):
+        manifest["detector"]["labels"] = ["cat", good]
+        assert parse_manifest(tomli_w.dumps(manifest).encode())[1].detector.labels == ("cat", good)
+    manifest["detector"]["labels"] = ["cat", label]
+    with pytest.raises(BundleError, match=r"detector\.labels\.1"):
+        parse_manifest(tomli_w.dumps(manifest).encode())
 
 
 def test_damage_after_the_start_is_not_served(copy: Path, bundle: Bundle) -> None:

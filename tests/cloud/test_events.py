@@ -10,21 +10,27 @@ import pytest
 
 from cloud.hub import Hub
 from cloud.store import Filters
-from tests.cloud.conftest import Running
+from tests.cloud.conftest import Running, Start
 from tests.cloud.speaker import PATIENCE, packet, until
 
 
 async def parsed(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, str]]:
     """Server-sent events as a browser sees them."""
-    event: dict[str, str] = {}
+    async for block in blocks(lines):
+        if "data" in block:
+            yield block
+
+
+async def blocks(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, str]]:
+    """What blank lines end: an event if it has data. An id holds until the next, whether or not it has."""
+    block: dict[str, str] = {}
     async for line in lines:
         name, _, value = line.partition(":")
         if line and name:
-            event[name] = value.removeprefix(" ")
+            block[name] = value.removeprefix(" ")
         elif not line:
-            if "data" in event:
-                yield event
-            event = {}
+            yield block
+            block = {}
 
 
 @asynccontextmanager
@@ -66,6 +72,28 @@ async def test_resuming_repeats_nothing_and_loses_nothing(cloud: Running) -> Non
     assert seen == [p.frame_id for p in sent]
 
 
+async def test_a_stream_that_breaks_before_its_first_event_loses_nothing(cloud: Running) -> None:
+    sent = [packet(seq, cloud.payload()) for seq in range(3)]
+    async with cloud.edge() as edge:
+        await edge.deliver(sent[0])
+        async with cloud.http.stream("GET", "/v1/events") as answer:
+            opening = await anext(blocks(answer.aiter_lines()))
+        await edge.deliver(*sent[1:])
+        async with listening(cloud, {"Last-Event-ID": opening["id"]}) as events:
+            seen = [json.loads(event["data"])["id"] for event in await take(events, 2)]
+    assert "data" not in opening and seen == [p.frame_id for p in sent[1:]]
+
+
+async def test_a_number_of_another_database_is_followed_from_now_on(cloud: Running) -> None:
+    sent = [packet(seq, cloud.payload()) for seq in range(2)]
+    async with cloud.edge() as edge:
+        await edge.deliver(sent[0])
+        async with listening(cloud, after=1000) as events:
+            await edge.deliver(sent[1])
+            (event,) = await take(events, 1)
+    assert event["id"] == "2"
+
+
 async def test_after_is_for_those_without_headers(cloud: Running) -> None:
     async with cloud.edge() as edge:
         await edge.deliver(*(packet(seq, cloud.payload()) for seq in range(10)))
@@ -79,7 +107,7 @@ async def test_a_slow_listener_reads_from_the_database(cloud: Running, monkeypat
     """Far more results than its queue holds come while it does not read."""
     monkeypatch.setattr("cloud.hub._QUEUE", 3)
     hub: Hub = cloud.parts.hub
-    following = hub.follow(None, heartbeat=PATIENCE)
+    following = hub.follow(0, heartbeat=PATIENCE)
     first = asyncio.create_task(anext(following))
     async with cloud.edge() as edge:
         await until(lambda: len(hub) > 0)
@@ -105,11 +133,25 @@ async def test_what_was_committed_in_the_dark_is_not_missed(cloud: Running) -> N
     assert seen == [p.frame_id for p in sent]
 
 
+async def test_the_first_commit_after_a_start_may_be_in_the_dark(start: Start) -> None:
+    """Its answer was lost; what is tried again finds that all is there, and there is nothing new to publish."""
+    async with start() as cloud, cloud.edge() as edge:
+        await edge.deliver(packet(0, cloud.payload()))
+    sent = [packet(seq, cloud.payload()) for seq in range(1, 4)]
+    async with start() as cloud, listening(cloud) as events, cloud.edge() as edge:
+        publish, cloud.parts.pipeline._publish = cloud.parts.pipeline._publish, lambda records: publish([])
+        await edge.deliver(*sent[:2])
+        cloud.parts.pipeline._publish = publish
+        await edge.deliver(sent[2])
+        seen = [json.loads(e["data"])["id"] for e in await take(events, 3)]
+    assert seen == [p.frame_id for p in sent]
+
+
 async def test_silence_has_a_heartbeat(cloud: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloud.api.events.HEARTBEAT_SECONDS", 0.1)
     async with cloud.http.stream("GET", "/v1/events") as answer, asyncio.timeout(PATIENCE):
-        lines = answer.aiter_lines()
-        assert [line async for line in _first(lines, 6) if line] == [": midstream", "retry: 2000", ": ping", ": ping"]
+        said = [line async for line in _first(answer.aiter_lines(), 7) if line]
+        assert said == [": midstream", "retry: 2000", "id: 0", ": ping", ": ping"]
 
 
 async def _first(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:

@@ -17,7 +17,7 @@ from common.payload import SHADOW
 from common.wire import stream_pb2 as wire
 from tests.cloud import tiny
 from tests.cloud.conftest import Running, Start
-from tests.cloud.speaker import Edge, packet
+from tests.cloud.speaker import Edge, packet, until
 
 
 async def test_a_frame_becomes_a_result(cloud: Running) -> None:
@@ -115,6 +115,55 @@ async def test_a_packet_sent_twice_is_stored_once(cloud: Running) -> None:
     assert [(a.seq, a.duplicate) for a in acks] == [(1, True), (2, True), (3, False)]
     assert len((await cloud.json("/v1/results"))["results"]) == 3
     assert (await cloud.json("/v1/cameras"))["cameras"][0]["frames"] == 3
+
+
+LONG_AGO = {"captured_unix_us": 1_000_000_000, "max_age_ms": 5000}
+
+
+async def test_a_packet_that_had_its_result_is_a_duplicate_however_late(cloud: Running) -> None:
+    """Though the result was deleted for its age: the edge is not to be told that the frame expired."""
+    async with cloud.edge() as edge:
+        await edge.deliver(packet(1, cloud.payload()), packet(2, cloud.payload()))
+        assert await cloud.parts.store.delete_older(2**62) == 1
+        again = await edge.deliver(*(packet(seq, cloud.payload(), **LONG_AGO) for seq in (1, 2)))
+        (new,) = await edge.deliver(packet(3, cloud.payload(), **LONG_AGO))
+    assert [(a.seq, a.duplicate) for a in again] == [(1, True), (2, True)]
+    assert new.reason == wire.NACK_REASON_EXPIRED
+
+
+async def test_what_is_stored_while_a_stream_opens_is_known_on_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came on the stream before, and has its result when the database has just said that it has none."""
+    async with start(batch_wait_ms=1000) as cloud, cloud.edge() as older:
+        key = "edge-1", older.epoch, 1
+        asked = cloud.parts.store.stored_up_to
+
+        async def stored_up_to(edge: str, epoch: str) -> int:
+            found = await asked(edge, epoch)
+            await until(lambda: not cloud.parts.pipeline.holds(key))
+            return found
+
+        monkeypatch.setattr(cloud.parts.store, "stored_up_to", stored_up_to)
+        await older.send(packet(1, cloud.payload()))
+        await until(lambda: cloud.parts.pipeline.holds(key))
+        async with cloud.edge(epoch=older.epoch) as edge:
+            (ack,) = await edge.deliver(packet(1, cloud.payload(), **LONG_AGO))
+    assert ack.seq == 1 and ack.duplicate
+
+
+async def test_a_stream_that_cannot_be_opened_leaves_nothing(cloud: Running) -> None:
+    database = sqlite3.connect(cloud.parts.settings.data_dir / "results.db")
+    database.execute("ALTER TABLE results RENAME TO away")
+    one = Edge(cloud.parts.grpc_port)
+    await one.say(hello=wire.Hello(edge_id=one.edge_id, epoch=one.epoch))
+    assert await one.end() is not grpc.StatusCode.OK
+    await one.__aexit__(None, None, None)
+    assert len(cloud.parts.links) == 0
+    database.execute("ALTER TABLE away RENAME TO results")
+    database.close()
+    async with cloud.edge() as edge:
+        assert (await edge.deliver(packet(1, cloud.payload())))[0].seq == 1
 
 
 async def test_another_epoch_is_another_packet(cloud: Running) -> None:

@@ -17,8 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloud.settings import Settings, load
 from common.bundle import Bundle
-from common.errors import SettingsError
+from common.errors import MidstreamError, SettingsError
 from tests.cloud import tiny
+from tests.cloud.conftest import Start
 from tests.cloud.speaker import Edge, packet, until
 
 
@@ -92,9 +93,20 @@ async def test_event_streams_do_not_hold_it_up(tmp_path: Path, bundle: Bundle) -
             assert await anext(lines) == ": midstream"
             one.send_signal(signal.SIGTERM)
             async with asyncio.timeout(20):
-                assert [line async for line in lines if line] == ["retry: 2000"]
+                assert [line async for line in lines if line] == ["retry: 2000", "id: 0"]
         await one.communicate()
         assert one.returncode == 0
+
+
+async def test_told_to_stop_while_it_waits_for_the_database_it_does(tmp_path: Path, bundle: Bundle) -> None:
+    one = await launch(environment(tmp_path, bundle, MIDSTREAM_CLOUD_DATABASE="postgresql://u@127.0.0.1:1/d"))
+    assert one.stderr
+    while b"waiting for the database" not in (line := await one.stderr.readline()):
+        assert line, "it ended"
+    one.send_signal(signal.SIGTERM)
+    _, log = await one.communicate()
+    assert one.returncode == 0, log.decode()
+    assert b"told to stop while starting" in log and b"Traceback" not in log
 
 
 async def test_killed_it_forgets_nothing_that_it_acked(tmp_path: Path, bundle: Bundle) -> None:
@@ -138,12 +150,34 @@ async def test_what_cannot_start_says_why(tmp_path: Path, bundle: Bundle) -> Non
     status, said = await said_by(environment(tmp_path, bundle, MIDSTREAM_CLOUD_DATABASE=f"sqlite:///{tmp_path}"))
     assert status == 1 and "cannot use the database" in said
     assert "Traceback" not in said
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "folder"
+    status, said = await said_by(environment(folder, bundle))
+    assert status == 1 and f"cannot write to the folder {folder} (MIDSTREAM_CLOUD_DATA_DIR)" in said
+    assert "Traceback" not in said
+
+
+async def test_a_place_where_nothing_can_be_written_is_named(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for values, word in [
+        ({"data_dir": Path("/proc/nope")}, "cannot write to the folder /proc/nope"),
+        ({"database": f"sqlite:///{tmp_path}/file/results.db"}, "cannot use the database"),
+    ]:
+        with pytest.raises(MidstreamError, match=word):
+            async with start(**values):
+                pass
 
 
 def test_bad_settings_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value, word in [
         ("WINDOW", "0", "greater than or equal to 1"),
         ("DATABASE", "mysql://h/d", "postgresql"),
+        ("DATABASE", "results.db", "not the URL of a database"),
+        ("DATABASE", "postgresql://u@h:abc/d", "not the URL of a database.*abc"),
+        ("DATABASE", "sqlite://foo/bar", "three slashes"),
+        ("DATABASE", "sqlite://", "names no file"),
+        ("DATABASE", "sqlite:///:memory:", "names no file"),
+        ("DATABASE", "sqlite:///file:x?mode=memory&uri=true", "names no file"),
         ("HTP_PORT", "1", "unknown"),
     ]:
         with (

@@ -14,7 +14,7 @@ from cloud.states import States
 from common import bundle as bundles
 from common import feature_codec
 from common.bundle import Bundle
-from common.codec import Container, State, TemporalCodec, pack
+from common.codec import Container, Layer, State, TemporalCodec, pack
 from common.errors import MissingReferenceError
 from tests.cloud import tiny
 from tests.cloud.test_engine import engine
@@ -113,6 +113,25 @@ def test_an_edge_that_gives_a_frame_up_goes_on_with_the_next(camera: Camera, run
     lost = Reason.MISSING_REFERENCE
     assert [refused(o) for o in through([camera.frame(1, 0), camera.frame(2, None)])] == [lost, lost]
     assert [refused(o) for o in through([camera.frame(2, None, anew=True), camera.frame(3, None)])] == [None, None]
+
+
+@pytest.mark.parametrize("end", [Reason.EXPIRED, Reason.CORRUPT, Reason.FAILED])
+def test_a_frame_that_comes_anew_for_nothing_holds_up_none_behind_it(
+    end: Reason, bundle: Bundle, camera: Camera, run: tuple[Engine, Run], tmp_path: Path
+) -> None:
+    _, through = run
+    camera.frame(0, None)  # never arrives
+    assert [refused(o) for o in through([camera.frame(1, 0)])] == [Reason.MISSING_REFERENCE]
+    anew = camera.frame(1, None, anew=True)
+    if end is Reason.EXPIRED:
+        anew = replace(anew, expires_us=1)
+    elif end is Reason.CORRUPT:
+        anew = replace(anew, container=replace(anew.container, layers=[Layer(0, b"\xff" * 50)]))
+    else:
+        manifest = bundle.manifest.model_dump(mode="json", exclude={"format", "files"})
+        broken = bundles.write(tmp_path, manifest, {"back.onnx": ("cloud", b"not a network")})
+        anew = replace(anew, bundle=broken)
+    assert [refused(o) for o in through([anew, camera.frame(2, None)])] == [end, None]
 
 
 def test_another_bundle_in_the_same_batch_waits_too(

@@ -277,6 +277,33 @@ async def test_ids_are_new_even_when_all_tracks_are_gone(store: Store, bundle: B
     assert given(done.new) == [1, None, 2]
 
 
+async def test_an_id_is_new_though_its_track_came_and_went_in_one_commit(
+    store: Store, bundle: Bundle, database: str
+) -> None:
+    passing = [cat(bundle, 0), cat(bundle, 1), replace(cat(bundle, 200), detections=[])]
+    nobody = replace(cat(bundle, 201, camera="hall"), detections=[])
+    assert given((await store.insert([*passing, nobody])).new[:2]) == [None, 1]
+    assert await count(store, trackers) == 1, "photos without anybody beside them write no state"
+    other = Store(database, 1 << 20)
+    await other.open()
+    assert given((await other.insert([cat(bundle, 300 + i, camera="yard") for i in range(2)])).new) == [None, 2]
+    await other.close()
+    assert [(t.id, t.camera) for t in await store.tracks(ALL, 10)] == [(2, "yard"), (1, "door")]
+
+
+async def test_a_database_that_lost_count_of_its_ids_finds_it_again(
+    store: Store, bundle: Bundle, database: str
+) -> None:
+    """As it was left once, when a track came and went in one commit."""
+    await store.insert([cat(bundle, i) for i in range(3)])
+    async with store._engine.begin() as connection:
+        await connection.execute(trackers.delete())
+    other = Store(database, 1 << 20)
+    await other.open()
+    assert given((await other.insert([cat(bundle, 300 + i, camera="yard") for i in range(2)])).new) == [None, 2]
+    await other.close()
+
+
 async def test_photos_without_anybody_write_no_state(store: Store, bundle: Bundle) -> None:
     await store.insert([replace(cat(bundle, i), detections=[]) for i in range(4)])
     assert await count(store, trackers) == 0

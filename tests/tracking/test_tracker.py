@@ -137,6 +137,23 @@ def test_a_clock_that_is_set_back_ends_nothing() -> None:
     assert told[-1] == [0], "what is not seen for three seconds after that is given up all the same"
 
 
+@pytest.mark.parametrize("late_s", [1, 4, 25])
+def test_a_frame_that_is_late_ends_nothing_and_moves_nothing(late_s: int) -> None:
+    """They walk two thirds of their width a frame: where they are next depends on the time since the last on time."""
+    walk = [seen(i * SECOND // 5, ("person", 0.9, box(100 + 50 * i))) for i in range(20)]
+    late = seen(walk[9].at_us - late_s * SECOND)
+    told = ids([*walk[:10], late, *walk[10:]])
+    assert told == [[0], *[[1]] * 9, [], *[[1]] * 10]
+
+
+def test_one_who_walks_on_after_the_clock_was_set_back_is_known() -> None:
+    """The second frame is as far from the first as it says, and those after it follow the new clock."""
+    walk = [seen(i * SECOND // 5 - 3600 * SECOND * (i > 9), ("person", 0.9, box(100 + 20 * i))) for i in range(20)]
+    assert ids(walk) == [[0], *[[1]] * 19]
+    back = seen(30 * SECOND - 3600 * SECOND, ("person", 0.9, box(480)))
+    assert ids([*walk, back])[-1] == [0], "twenty-six seconds later they are somebody new"
+
+
 def test_several_frames_of_one_moment_are_no_trouble() -> None:
     assert ids([seen(7, ("person", 0.9, box(100))) for _ in range(5)]) == [[0], *[[1]] * 4]
 
@@ -186,3 +203,9 @@ def test_a_state_of_another_format_is_begun_anew() -> None:
     done = step(step(State(), seen(0, ("person", 0.9, box(1))), 1).state, seen(1, ("person", 0.9, box(1))), 1)
     assert len(from_values(as_values(done.state))) == 1
     assert len(from_values(as_values(done.state) | {"format": 0})) == 0
+
+
+def test_a_state_from_before_late_frames_were_known_goes_on() -> None:
+    done = step(step(State(), seen(0, ("person", 0.9, box(1))), 1).state, seen(1, ("person", 0.9, box(1))), 1)
+    older = {name: value for name, value in as_values(done.state).items() if name != "late_us"}
+    assert as_values(from_values(older)) == as_values(done.state)
