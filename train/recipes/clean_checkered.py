@@ -19,7 +19,7 @@ from train.pixels import FINEST
 from train.warm import averaged, checkpoint, take
 
 SEED = 13
-STEPS = 7_000
+STEPS = 13_400
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.8}
 
 
