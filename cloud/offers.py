@@ -13,7 +13,7 @@ from common.codec import CODECS, Layer
 from common.codec.container import Kind
 from common.layers import BASE, ORIGINAL
 from common.scalable import LatentFeatures
-from common.scalable.pictures import PREVIEW
+from common.scalable.pictures import PREVIEW, most_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Offer:
     qualities: tuple[int, int] | None = None
     default_quality: int = 0
     tiled: bool = False
+
+    def suits(self, pixels: int) -> bool:
+        """Whether a frame of so many is not too large for it."""
+        return not self.kinds or pixels <= most_pixels(self.name)
 
 
 Offers = dict[str, Offer]

@@ -89,7 +89,7 @@ class Pixels:
         if name not in there and name != FULL:
             return Refusal(404, "no-such-layer", _absent(row, name, tuple(there)))
         offer = there.get(name, there[ORIGINAL])
-        if offer.kinds and row.width * row.height > most_pixels(offer.name):
+        if not offer.suits(row.width * row.height):
             return Refusal(404, "no-such-layer", _too_large(row, offer.name))
         return _badly_asked(offer, quality) or offer
 

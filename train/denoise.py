@@ -11,6 +11,7 @@ from bench.noise import noisy
 from train.crops import Crops, pictures
 from train.nets.denoise import Denoise
 from train.nets.picture import PATCH, STRIDE, start
+from train.nets.scalable import PictureLayer
 from train.noise import drawn
 from train.pixels import FINEST, KLT_STEP, PixelTask, step_of
 from train.warm import warm
@@ -23,6 +24,9 @@ NOISE = (0.0012, FINEST)
 
 class CleanTask(PixelTask):
     """Noisy crops in, rate + lambda * distance from the clean ones out; lambda is drawn for every crop."""
+
+    def __init__(self, pool: Crops, model: PictureLayer, batch: int, seed: int) -> None:
+        super().__init__(pool, model, (COARSEST, FINEST), batch, seed)
 
     def batch(self, step: int, progress: float) -> Any:
         """Clean and noisy crops uint8 [B,256,256,3], turned at random."""
@@ -61,7 +65,7 @@ class NoiseTask:
 
     def __init__(self, pool: Crops, model: Denoise, batch: int, seed: int) -> None:
         self.model = model
-        self.crops = CleanTask(pool, model.clean, (COARSEST, FINEST), batch, seed)
+        self.crops = CleanTask(pool, model.clean, batch, seed)
         self.seed = seed
 
     def batch(self, step: int, progress: float) -> Any:

@@ -13,7 +13,6 @@ from cloud.offers import offers
 from cloud.registry import Registry
 from cloud.store import Camera, Record, to_json
 from common.curve import expected_agreement
-from common.scalable.pictures import most_pixels
 from common.types import Mode
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -128,7 +127,7 @@ class Shapes:
 
     def _look_up_layers(self, digest: str, codec: str, pixels: int) -> str:
         there = offers(self._registry.get(digest), codec).items()
-        return to_json([name for name, offer in there if not offer.kinds or pixels <= most_pixels(offer.name)])
+        return to_json([name for name, offer in there if offer.suits(pixels)])
 
     def _look_up(self, digest: str, provenance: str, quality: int) -> str:
         bundle = self._registry.get(digest)

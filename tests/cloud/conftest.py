@@ -18,6 +18,7 @@ import pytest
 from cloud.app import Cloud, build
 from cloud.server import Server, listen
 from cloud.settings import Settings
+from cloud.store import Store
 from common.bundle import Bundle
 from tests.cloud import tiny
 from tests.cloud.speaker import Edge
@@ -148,3 +149,12 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     finally:
         await connection.close()
     return f"{server}/{name}"
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    """An open one, on either kind of database."""
+    one = Store(database, 1 << 20)
+    await one.open()
+    yield one
+    await one.close()

@@ -1,9 +1,7 @@
 """What is too old goes by itself, on SQLite and on PostgreSQL alike."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
@@ -15,14 +13,6 @@ from tests.cloud.speaker import until
 from tests.cloud.test_store import result
 
 ALL = Filters()
-
-
-@pytest.fixture
-async def store(database: str) -> AsyncIterator[Store]:
-    one = Store(database, 1 << 20)
-    await one.open()
-    yield one
-    await one.close()
 
 
 async def set_detections(store: Store, detections: str) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,14 +26,6 @@ from tests.scalable import tiny as scalable_tiny
 
 EPOCH = str(uuid.uuid4())
 ALL = Filters()
-
-
-@pytest.fixture
-async def store(database: str) -> AsyncIterator[Store]:
-    one = Store(database, 1 << 20)
-    await one.open()
-    yield one
-    await one.close()
 
 
 def result(bundle: Bundle, seq: int, camera: str = "door", edge: str = "e", **fields: object) -> Result:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -189,14 +189,6 @@ async def test_a_restart_amid_a_stream_changes_nothing(start: Start, bundle: Bun
 
 
 # ---- the store, on both databases
-
-
-@pytest.fixture
-async def store(database: str) -> AsyncIterator[Store]:
-    one = Store(database, 1 << 20)
-    await one.open()
-    yield one
-    await one.close()
 
 
 def cat(bundle: Bundle, seq: int, x: float = 0, **fields: object) -> Result:

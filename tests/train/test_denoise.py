@@ -55,7 +55,7 @@ def test_training_sees_all_kinds_of_noise() -> None:
 
 def test_the_clean_picture_is_what_counts(pool: Crops) -> None:
     torch.manual_seed(0)
-    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, FINEST), 2, 0)
+    task = CleanTask(pool, picture_layer(patches(pool), 48), 2, 0)
     clean, seen = task.batch(0, 0.0)
     again = task.batch(0, 0.0)
     assert torch.equal(clean, again[0])
@@ -67,7 +67,7 @@ def test_the_clean_picture_is_what_counts(pool: Crops) -> None:
 
 
 def test_every_crop_has_a_rate_of_its_own_and_is_turned(pool: Crops) -> None:
-    task = CleanTask(pool, picture_layer(patches(pool), 48), (COARSEST, FINEST), 4, 0)
+    task = CleanTask(pool, picture_layer(patches(pool), 48), 4, 0)
     asked: list[torch.Tensor] = []
     task.model.register_forward_pre_hook(lambda _, given: asked.append(given[1]))
     turned = 0

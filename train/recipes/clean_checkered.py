@@ -10,12 +10,11 @@ import torch
 from bench.settings import data_root
 from common.codec.rounding import BIT
 from train.crops import crops
-from train.denoise import COARSEST, CleanTask
+from train.denoise import CleanTask
 from train.loop import Plan, Run, fit
 from train.nets.denoise import DEPTHS, PASSES
 from train.nets.passes import shared
 from train.nets.scalable import PictureLayer
-from train.pixels import FINEST
 from train.warm import averaged, checkpoint, take
 
 SEED = 13
@@ -29,5 +28,5 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     model = PictureLayer(depths=DEPTHS, passes=PASSES)
     model.latent.bit = BIT
     take(model, shared(averaged(checkpoint(out.parent, "clean_passes")), "latent.", PASSES))
-    task = CleanTask(crops(data_root(), out.parent / "cache"), model, (COARSEST, FINEST), 4, SEED)
+    task = CleanTask(crops(data_root(), out.parent / "cache"), model, 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)

@@ -6,12 +6,11 @@ import torch
 
 from bench.settings import data_root
 from train.crops import crops
-from train.denoise import COARSEST, CleanTask
+from train.denoise import CleanTask
 from train.loop import Plan, Run, fit
 from train.nets.passes import grouped, shared
 from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
-from train.pixels import FINEST
 from train.warm import averaged, checkpoint, take
 
 SEED = 12
@@ -26,5 +25,5 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     torch.manual_seed(SEED)
     model = PictureLayer(depths=DEPTHS, passes=PASSES)
     take(model, shared(averaged(checkpoint(out.parent, "deep_clean")), "latent.", PASSES))
-    task = CleanTask(crops(data_root(), out.parent / "cache"), model, (COARSEST, FINEST), 4, SEED)
+    task = CleanTask(crops(data_root(), out.parent / "cache"), model, 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)

@@ -6,11 +6,10 @@ import torch
 
 from bench.settings import data_root
 from train.crops import crops
-from train.denoise import COARSEST, CleanTask
+from train.denoise import CleanTask
 from train.loop import Plan, Run, fit
 from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
-from train.pixels import FINEST
 from train.warm import checkpoint, warm
 
 SEED = 10
@@ -24,5 +23,5 @@ def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | Non
     torch.manual_seed(SEED)
     model = PictureLayer(depths=DEPTHS)
     warm(model, checkpoint(out.parent, "clean"))
-    task = CleanTask(crops(data_root(), out.parent / "cache"), model, (COARSEST, FINEST), 4, SEED)
+    task = CleanTask(crops(data_root(), out.parent / "cache"), model, 4, SEED)
     return fit(task, Plan(steps, threads=threads, **PLAN), out, resume)
