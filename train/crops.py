@@ -5,6 +5,7 @@ beside it. Crops are 256 pixels: smaller ones teach a hyper-latent at a 64th of 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 SIZE = 256
-SHARES = {"bsds500_train": 12, "coco_train2017": 10, "imagenet_sample": 4, "pennfudan": 4, "street": 3, "pets": 2}
-SHARES |= {"camvid": 1.5}
-"""Crops of a photo by its source: more of those that were compressed the least. Others are too low for a crop."""
 LEAST_SCALE = 0.7
 """A photo is made smaller at random, down to this: less of its compression is left, and scales vary."""
 
@@ -26,6 +24,31 @@ WHERE = np.dtype(
     [("photo", np.int32), ("mirror", np.bool_), ("x", np.float32), ("y", np.float32), ("scale", np.float32)]
 )
 """The photo's index in the listing, whether it was mirrored first, the crop's corner and pixel in pixels of it."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """`shares`: crops of a photo by its source, others are too low for a crop; `seed`, of all that is drawn."""
+
+    seed: int
+    shares: Mapping[str, float]
+
+
+VARIED = Mix(
+    1,
+    {
+        "bsds500_train": 12,
+        "coco_train2017": 10,
+        "imagenet_sample": 4,
+        "pennfudan": 4,
+        "street": 3,
+        "pets": 2,
+        "camvid": 1.5,
+    },
+)
+"""More of those that were compressed the least."""
+SHARP = Mix(2, {"bsds500_train": 30, "coco_train2017": 12, "imagenet_sample": 2, "pennfudan": 2, "street": 1})
+"""Next to nothing of the others."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +62,12 @@ class Crops:
         return len(self.where)
 
 
-def crops(root: Path, cache: Path, seed: int = 1) -> Crops:
+def crops(root: Path, cache: Path, mix: Mix = VARIED) -> Crops:
     """The crops of `root`'s training photos, made in `cache` if they are not there: 2 GB."""
-    path = cache / f"crops-{SIZE}-{seed}.u8"
+    path = cache / f"crops-{SIZE}-{mix.seed}.u8"
     index = path.with_suffix(".npy")
     if not index.exists():
-        _cut(root, path, index, np.random.default_rng(seed))
+        _cut(root, path, index, mix)
     where = np.load(index)
     return Crops(np.memmap(path, np.uint8, "r", shape=(len(where), SIZE, SIZE, 3)), where)
 
@@ -54,12 +77,13 @@ def pictures(crops: Tensor) -> Tensor:
     return crops.permute(0, 3, 1, 2).float().div(255).to(memory_format=torch.channels_last)
 
 
-def _cut(root: Path, path: Path, index: Path, rng: np.random.Generator) -> None:
+def _cut(root: Path, path: Path, index: Path, mix: Mix) -> None:
+    rng = np.random.default_rng(mix.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     images = json.loads((root / "instances_train.json").read_text())["images"]
     places = []
     for number, image in enumerate(images):
-        count = SHARES.get(image["source"], 0) if min(image["width"], image["height"]) >= SIZE else 0
+        count = mix.shares.get(image["source"], 0) if min(image["width"], image["height"]) >= SIZE else 0
         places += [number] * int(count + rng.random())
     rng.shuffle(places)  # reading in order is then drawing at random
     where = np.zeros(len(places), WHERE)

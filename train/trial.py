@@ -19,10 +19,10 @@ from bench.coco import photos
 from bench.settings import data_root
 from common.codec.latent import Cells, LatentCoder
 from train import latents
-from train.crops import SHARES, SIZE
+from train.crops import SIZE, VARIED
 from train.latents import Example, Model, Rates
 from train.nets.passes import passes_of
-from train.nets.picture import depths_of
+from train.nets.picture import depths_of, told_of
 from train.nets.scalable import PictureLayer
 
 WHOLE = 64
@@ -52,26 +52,30 @@ class Trial:
 
     def __init__(self, codec: PictureLayer, rates: Rates, count: int) -> None:
         self.codec, self.rates = codec, rates
-        examples = [self.example(whole(picture)) for picture in training(count)]
+        examples = [
+            self.example(whole(picture), rates.middle(level), level)
+            for number, picture in enumerate(training(count))
+            for level in latents.levels_of(number, len(rates.levels))
+        ]
         self.model = Model.of(codec.latent, rates, examples)
         counts = latents.counted(self.model, examples)
         self.arrays = latents.arrays(self.model, counts, PREFIX)
         self.coder = LatentCoder.from_params(rates.params(), self.arrays, PREFIX)
 
     @torch.no_grad()
-    def example(self, x: Tensor) -> Example:
-        """The latent of a picture [3,H,W] in 0..1, every cell of it coded."""
-        y = self.codec.analysis(x[None])[0].float()
-        return Example(y, Cells(0, 0, y.shape[1], y.shape[2]))
+    def example(self, x: Tensor, quality: int, level: int | None = None) -> Example:
+        """The latent of a picture [3,H,W] in 0..1 at a quality, every cell of it coded."""
+        y = self.codec.analysis(x[None], step=torch.tensor([self.rates.step(quality)]))[0].float()
+        return Example(y, Cells(0, 0, y.shape[1], y.shape[2]), None, level)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, quality: int) -> Outcome:
         """Code a picture [3,H,W] in 0..1, decode it, compare."""
-        example, step, pixels = self.example(x), self.rates.step(quality), x[0].numel()
+        example, step, pixels = self.example(x, quality), self.rates.step(quality), x[0].numel()
         z = latents.hyper(self.codec.latent, example.y)
         payload, _ = self.coder.encode(example.y.numpy(), z.numpy(), quality, example.cells)
         fixed = self.coder.decode(payload, *example.y.shape[1:], example.cells).fixed
-        found = self.codec.synthesis(torch.from_numpy(fixed).float()[None] / 256)[0]
+        found = self.codec.synthesis(torch.from_numpy(fixed).float()[None] / 256, step=torch.tensor([step]))[0]
         error = (found.mul(255).round().clamp(0, 255) - (x * 255).round()).square().mean()
         bits, side = latents.estimated(self.codec.latent, example, step)
         return Outcome(
@@ -94,7 +98,7 @@ def training(count: int, seed: int = 0) -> Iterator[NDArray[np.uint8]]:
     listing = data_root() / LISTING
     sources = {listing.parent / i["file_name"]: i["source"] for i in json.loads(listing.read_text())["images"]}
     found = [p for p in photos(listing=LISTING) if min(p.width, p.height) >= SIZE]
-    weights = np.array([float(SHARES.get(sources[p.path], 0)) for p in found])
+    weights = np.array([float(VARIED.shares.get(sources[p.path], 0)) for p in found])
     count = min(count, np.count_nonzero(weights))
     for i in np.random.default_rng(seed).choice(len(found), count, replace=False, p=weights / weights.sum()):
         yield found[i].picture()
@@ -107,7 +111,12 @@ def loaded(checkpoint: Path) -> PictureLayer:
 
 def restored(weights: Mapping[str, Tensor]) -> PictureLayer:
     """A picture layer of these weights, as deep and in as many passes as they are."""
-    codec = PictureLayer(len(weights["latent.spread"]), depths=depths_of(weights), passes=passes_of(weights, "latent."))
+    codec = PictureLayer(
+        len(weights["latent.spread"]),
+        depths=depths_of(weights),
+        passes=passes_of(weights, "latent."),
+        told=told_of(weights),
+    )
     codec.load_state_dict(weights)
     return codec.eval().requires_grad_(False)
 

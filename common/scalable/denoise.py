@@ -7,7 +7,7 @@ Clean^ is taken as the synthesis gives it, before it is rounded to pixels.
 """
 
 from collections.abc import Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,13 @@ from common.scalable.picture_latent import PictureLatent
 from common.scalable.picture_networks import HALO, TILE, Parts, PictureNetworks, Pixels, Source, assembled, blended
 from common.scalable.regions import Regions, Where, touched
 from common.scalable.tiles import scaled
+
+
+class Clean(NamedTuple):
+    """What the clean layer of a frame holds: its latent [C, rows, columns], and what it was coded in."""
+
+    fixed: Fixed
+    quality: int
 
 
 class NoisyLayer:
@@ -40,7 +47,7 @@ class NoisyLayer:
     def encode(self, picture: Pixels, frame: Frame, quality: int) -> bytes:
         """What the frame's clean layer does not show of the picture."""
         shape = self.code.shape(frame.width, frame.height)
-        source = self._residual(picture, self.clean.latent(frame))
+        source = self._residual(picture, self._below(frame))
         y = shape.blank(self.code.coder.channels)
         self._residuals.analyse(f"{self.about.prefix}_analysis.onnx", "r", source, {"y": shape.seen(y)})
         return self.code.encode(y, shape, quality)
@@ -51,31 +58,35 @@ class NoisyLayer:
 
     def decode(self, frame: Frame, regions: Regions | None) -> Pixels:
         """The noisy picture, or outside the regions the clean one."""
-        residual, clean = self.latent(frame), self.clean.latent(frame)
+        residual, clean = self.latent(frame), self._below(frame)
+        grid = residual.shape[1:]
         if regions is None:
-            parts = self._shown(clean, residual, np.ones(clean.shape[1:], np.bool_))
+            parts = self._shown(clean, residual, np.ones(grid, np.bool_))
             return assembled(parts, frame.width, frame.height)
-        parts = self._shown(clean, residual, touched(regions, self.about.stride, *clean.shape[1:]))
+        parts = self._shown(clean, residual, touched(regions, self.about.stride, *grid))
         return blended(self.clean.decode(frame, None), parts, regions)
 
     # ---- parts
 
-    def _shown(self, clean: Fixed, residual: Fixed, needed: NDArray[np.bool_]) -> Parts:
+    def _below(self, frame: Frame) -> Clean:
+        return Clean(self.clean.latent(frame), self.clean.quality(frame))
+
+    def _shown(self, clean: Clean, residual: Fixed, needed: NDArray[np.bool_]) -> Parts:
         """Of the noisy picture, where cells are needed: both networks make the same parts."""
         name = f"{self.about.prefix}_synthesis.onnx"
         residuals = self.networks.synthesise(name, "r", needed, {"y": residual})
         for (where, x), (_, r) in zip(self._cleaned(clean, needed), residuals, strict=True):
             yield where, x + r
 
-    def _cleaned(self, clean: Fixed, needed: NDArray[np.bool_]) -> Iterator[tuple[Where, Features]]:
-        return self.clean.synthesis(clean, np.zeros((0, *clean.shape[1:]), np.float32), needed)
+    def _cleaned(self, clean: Clean, needed: NDArray[np.bool_]) -> Iterator[tuple[Where, Features]]:
+        return self.clean.synthesis(clean.fixed, clean.quality, np.zeros((0, *needed.shape), np.float32), needed)
 
-    def _residual(self, picture: Pixels, clean: Fixed) -> Source:
+    def _residual(self, picture: Pixels, clean: Clean) -> Source:
         """The picture less the clean one; both are made for the cells that are asked for, so neither is ever whole."""
         pictured = self.networks.source(picture)
 
         def source(cells: Where) -> Features:
-            needed = np.zeros(clean.shape[1:], np.bool_)
+            needed = np.zeros(clean.fixed.shape[1:], np.bool_)
             needed[cells] = True
             found, (top, left) = pictured(cells), (axis.start for axis in scaled(cells, self.about.stride))
             for (down, across), x in self._cleaned(clean, needed):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.bundle import Bundle, Input, PictureLayer
+from common.codec.latent import quality_of
 from common.errors import BundleError
 from common.geometry import Letterbox
 from common.scalable.frame import Frame
@@ -39,16 +40,20 @@ class FullLayer:
         """A picture, beside the base layer's latent and the context of the layer below."""
         shape = self.code.shape(frame.width, frame.height)
         y = shape.blank(self.code.coder.channels)
-        self.analysis(picture, self.context(frame, shape), shape.seen(y))
+        self.analysis(picture, quality, self.context(frame, shape), shape.seen(y))
         return self.code.encode(y, shape, quality, self._known(frame, shape))
 
     def decode(self, frame: Frame, regions: Regions | None) -> Pixels:
         """The same back; BitstreamError unless `encode` writes it."""
         if regions is not None:
             raise ValueError(f"regions: layer {self.about.name!r} has no picture below it")
-        fixed = self.latent(frame)
-        x = self.synthesis(fixed, self.context(frame, self.code.shape(frame.width, frame.height)))
+        context = self.context(frame, self.code.shape(frame.width, frame.height))
+        x = self.synthesis(self.latent(frame), self.quality(frame), context)
         return assembled(x, frame.width, frame.height)
+
+    def quality(self, frame: Frame) -> int:
+        """What the layer was coded in."""
+        return quality_of(frame.payload(self.about.kind))
 
     def latent(self, frame: Frame) -> Fixed:
         """The decoded latent, [C, rows, columns] of the cells that see the picture: exact on every machine."""
@@ -88,12 +93,15 @@ class FullLayer:
 
     # ---- the networks
 
-    def analysis(self, picture: Pixels, context: Features, y: Features) -> None:
+    def analysis(self, picture: Pixels, quality: int, context: Features, y: Features) -> None:
         """Fill in y [C, rows, columns] of a picture, context [K, rows, columns]."""
-        source = self.networks.source(picture)
-        self.networks.analyse(self._told("analysis"), "x", source, {"y": y}, context=context)
+        name, step = self._told("analysis"), self.code.step(quality)
+        self.networks.analyse(name, "x", self.networks.source(picture), {"y": y}, step, context=context)
 
-    def synthesis(self, fixed: Fixed, context: Features, needed: NDArray[np.bool_] | None = None) -> Parts:
+    def synthesis(
+        self, fixed: Fixed, quality: int, context: Features, needed: NDArray[np.bool_] | None = None
+    ) -> Parts:
         """Parts of the picture, of all cells [rows, columns] or of those that are needed."""
+        name, step = self._told("synthesis"), self.code.step(quality)
         needed = np.ones(fixed.shape[1:], np.bool_) if needed is None else needed
-        return self.networks.synthesise(self._told("synthesis"), "x", needed, {"y": fixed}, context=context)
+        return self.networks.synthesise(name, "x", needed, {"y": fixed}, step, context=context)

@@ -79,6 +79,10 @@ class PictureLatent:
         rows, columns = -(-height // stride), -(-width // stride)
         return Shape(rows, columns, -(-rows // fold) * fold, -(-columns // fold) * fold)
 
+    def step(self, quality: int) -> float:
+        """What y is divided by, as networks are told of it."""
+        return float(2.0 ** ((self.coder.unit - quality) / 64))
+
     def encode(self, y: Features, shape: Shape, quality: int, known: Fixed | None = None) -> bytes:
         """Y of all cells, filled in where they see the picture; `known` int32, of all cells, conditions its rows."""
         shape.carry_on(y)

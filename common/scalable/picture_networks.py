@@ -40,33 +40,42 @@ class PictureNetworks:
         taken: str,
         source: Source,
         given: Mapping[str, Features],
+        step: float | None = None,
         **beside: Features,
     ) -> None:
         """Fill in latents float32 [C, rows, columns], all of as many cells, which the network gives by these names.
 
-        The network takes what `source` shows under the name `taken`, and beside it what is on the grid of cells.
+        The network takes what `source` shows under the name `taken`, the step if it wants to know it, and beside them
+        what is on the grid of cells.
         """
         rows, columns = next(iter(given.values())).shape[1:]
         parts = list(tiles(rows, columns, self.tile, self.halo))
         for number, tile in enumerate(parts, 1):
             # Of a large picture: what is done with the latent takes memory, too.
             run = self.networks.run_last if 1 < number == len(parts) else self.networks.run_all
-            fed = {taken: source(tile.outer)[None], **_parts(beside, tile)}
+            fed = {taken: source(tile.outer)[None], **_said(step), **_parts(beside, tile)}
             for whole, part in zip(given.values(), run(name, tuple(given), **fed), strict=True):
                 if part.shape[1] != len(whole):
                     raise BundleError(f"{name} gives {part.shape[1]} channels, its coder codes {len(whole)}")
                 whole[:, *tile.core] = part[0][:, *tile.inner]
 
     def synthesise(
-        self, name: str, given: str, needed: NDArray[np.bool_], latents: Mapping[str, Fixed], **beside: Features
+        self,
+        name: str,
+        given: str,
+        needed: NDArray[np.bool_],
+        latents: Mapping[str, Fixed],
+        step: float | None = None,
+        **beside: Features,
     ) -> Parts:
         """Parts of the picture that is `given`: where, and [3, h, w] in 0..1, of the cells [rows, columns] needed.
 
-        Parts may show more than those, and the last ones reach beyond the picture.
+        The network takes latents, the step if it wants to know it, and what is beside them on the grid of cells. Parts
+        may show more than those that are needed, and the last ones reach beyond the picture.
         """
         for tile in tiles_over(needed, self.tile, self.halo):
             fed = {key: in_units(fixed[:, *tile.outer])[None] for key, fixed in latents.items()}
-            x = self.networks.run(name, given, **fed, **_parts(beside, tile))[0]
+            x = self.networks.run(name, given, **fed, **_said(step), **_parts(beside, tile))[0]
             yield scaled(tile.core, self.stride), x[:, *scaled(tile.inner, self.stride)]
 
     def source(self, picture: Pixels) -> Source:
@@ -76,6 +85,10 @@ class PictureNetworks:
 
 def _parts(grids: Mapping[str, Features], tile: Tile) -> dict[str, Features]:
     return {name: grid[:, *tile.outer][None] for name, grid in grids.items()}
+
+
+def _said(step: float | None) -> dict[str, Features]:
+    return {} if step is None else {"step": np.array([step], np.float32)}
 
 
 def planes(picture: Pixels, where: Where, cell: int) -> Features:

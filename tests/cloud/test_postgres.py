@@ -11,9 +11,8 @@ from sqlalchemy import Connection, text
 from cloud.store import Filters, Store, StoreError, migrate
 from common.bundle import Bundle
 from common.types import Detection
-from tests.cloud.test_store import result, store
+from tests.cloud.test_store import result
 
-__all__ = ["store"]
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 ALL = Filters()
 

@@ -66,11 +66,11 @@ def full_layer(bundle: Bundle, tile: int) -> FullLayer:
 def analysed(layer: FullLayer, picture: np.ndarray, context: np.ndarray) -> Iterator[np.ndarray]:
     """y, z and x of it all."""
     y = np.empty((nets.FULL, *context.shape[1:]), np.float32)
-    layer.analysis(picture, context, y)
+    layer.analysis(picture, tiny.HIGHEST, context, y)
     yield y
     yield layer.code.hyper_analysis(np.pad(y, ((0, 0), (0, -y.shape[1] % 4), (0, -y.shape[2] % 4)), "edge"))
     x = np.empty((3, 16 * y.shape[1], 16 * y.shape[2]), np.float32)
-    for where, part in layer.synthesis(np.rint(y * 256).astype(np.int32), context):
+    for where, part in layer.synthesis(np.rint(y * 256).astype(np.int32), tiny.HIGHEST, context):
         x[:, *where] = part
     yield x
 
@@ -110,10 +110,11 @@ def test_a_halo_is_as_far_as_shipped_networks_see_anything() -> None:
     y, x = [], []
     for networks.tile in (100, 13):
         y.append(np.empty((192, size, size), np.float32))
-        networks.analyse("clean_analysis.onnx", "x", networks.source(picture), {"y": y[-1]})
+        networks.analyse("clean_analysis.onnx", "x", networks.source(picture), {"y": y[-1]}, 1.0)
         x.append(np.empty((3, *picture.shape[:2]), np.float32))
         fixed = np.rint(y[0] * 256).astype(np.int32)
-        for where, part in networks.synthesise("clean_synthesis.onnx", "x", np.ones((size, size), bool), {"y": fixed}):
+        needed = np.ones((size, size), bool)
+        for where, part in networks.synthesise("clean_synthesis.onnx", "x", needed, {"y": fixed}, 1.0):
             x[-1][:, *where] = part
     assert 0 < np.abs(y[1] - y[0]).max() < 1e-3  # of a step, at the finest quality
     assert np.abs(x[1] - x[0]).max() * 255 < 0.01

@@ -23,6 +23,7 @@ from train.bundles import families, pictures  # noqa: E402
 from train.bundles.families import codec, loaded  # noqa: E402
 from train.bundles.onnx_files import LARGE, plain  # noqa: E402
 from train.nets import frequency, picture  # noqa: E402
+from train.nets.blocks import Residual  # noqa: E402
 from train.nets.denoise import Denoise  # noqa: E402
 from train.nets.frequency import Frequency  # noqa: E402
 from train.nets.latent import Latent  # noqa: E402
@@ -64,6 +65,8 @@ def awake(model):
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d) and not module.weight.any():
             torch.nn.init.normal_(module.weight, 0, 0.003)
+        if isinstance(module, Residual) and module.thresholds is not None:
+            torch.nn.init.normal_(module.thresholds, 0, 3)
         if isinstance(module, Latent):
             for head in (module.decoder.head, *(told.head for told in module.passes)):
                 if head is not None:
@@ -134,6 +137,11 @@ def by_itself(tmp_path_factory):
 
 def psnr(one, other):
     return 10 * np.log10(255**2 / np.square(one.astype(float) - other).mean())
+
+
+def step_at(quality):
+    """[1], as networks are told."""
+    return torch.tensor([pictures.PICTURE.step(quality)])
 
 
 def levels(x, height, width):
@@ -233,12 +241,26 @@ def test_both_pictures_are_those_of_the_trained_networks(by_denoising):
     seen = noisy(PHOTOS[1], SIGMA, np.random.default_rng(3))
     height, width = seen.shape[:2]
     layers = coded(made, seen, "noisy")
-    clean = made.model.clean.synthesis(latent_of(made, layers, "clean", seen))
+    clean = made.model.clean.synthesis(latent_of(made, layers, "clean", seen), step=step_at(FINE))
     rest = made.model.noisy.synthesis(latent_of(made, layers, "noisy", seen)) - 0.5
     assert same(made.layers.decode(layers, width, height, "clean"), clean)
     found = made.layers.decode(layers, width, height, "noisy")
     assert same(found, clean + rest)
     assert psnr(found, seen) > 33
+
+
+@pytest.mark.parametrize(("quality", "other"), [(COARSE, 400), (400, FINE), (FINE, COARSE)])
+def test_networks_are_told_of_the_step(by_denoising, quality, other):
+    made, seen = by_denoising, noisy(PHOTOS[1], SIGMA, np.random.default_rng(3))
+    height, width = seen.shape[:2]
+    layers = coded(made, seen, "clean", quality)
+    found = latent_of(made, layers, "clean", seen)
+    there = made.layers.decode(layers, width, height, "clean")
+    assert same(there, made.model.clean.synthesis(found, step=step_at(quality)))
+    assert not same(there, made.model.clean.synthesis(found, step=step_at(other)))
+    x = pictures.planes(seen)
+    near, far = ((found - made.model.clean.analysis(x, step=step_at(q))).abs().mean() for q in (quality, other))
+    assert near < far
 
 
 def test_what_is_left_is_coded_above_what_comes_back(by_denoising):

@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from bench.noise import noisy
 from common.layers import CLEAN, NOISY
 from train.bundles import pictures
-from train.bundles.pictures import FIXED, PICTURE, Ends, Pixels, Sided, Tables, of_layer
+from train.bundles.pictures import (
+    FIXED,
+    PICTURE,
+    Ends,
+    Pixels,
+    Sided,
+    Tables,
+    analysed,
+    counted_at,
+    of_layer,
+)
 from train.latents import Example
 from train.nets.denoise import Denoise
 from train.noise import drawn
@@ -56,22 +66,23 @@ class Denoising:
 
     def networks(self) -> Sided:
         """Three for each layer. The edge codes the noisy layer beside what the cloud will have, so it needs both."""
-        x, clean = pictures.small(next(self._seen())), Ends(self.model.clean.analysis, self.model.clean.synthesis)
+        x, clean = pictures.small(next(self._seen())), Ends.of(self.model.clean)
         upper = Ends(Difference(self.model.noisy.analysis), Added(self.model.noisy.synthesis), "r")
-        r = x - clean.synthesis(clean.analysis(x).round())
+        r = x - self.model.clean(x, torch.ones(1))[0]
         return of_layer(CLEAN, clean, self.model.clean.latent, x, "both") | of_layer(
             NOISY, upper, self.model.noisy.latent, r
         )
 
     def arrays(self) -> Tables:
         """Of both layers, counted on noisy photos; the upper one above the lower one of the same quality."""
-        lows = [pictures.example(self.model.clean.analysis(x)[0]) for x in self._seen()]
-        found = pictures.tables(self.model.clean.latent, lows, CLEAN)
+        clean, seen = self.model.clean, list(self._seen())
+        lows = [analysed(clean, seen[number], level) for number, level in counted_at(len(seen))]
+        found = pictures.tables(clean.latent, lows, CLEAN)
         by = pictures.coder(found, CLEAN)
         highs = []
-        for number, (x, low) in enumerate(zip(self._seen(), lows, strict=True)):
+        for number, x in enumerate(seen):
             level = number % len(PICTURE.levels)  # one each, for these latents are large
-            fixed = pictures.decoded(by, self.model.clean.latent, low, level)
+            fixed = pictures.decoded(by, clean.latent, analysed(clean, x, level), level)
             highs.append(self._upper(x, torch.from_numpy(fixed).float() / FIXED, level))
         return found | pictures.tables(self.model.noisy.latent, highs, NOISY)
 
@@ -81,7 +92,9 @@ class Denoising:
 
     def _upper(self, x: Tensor, y: Tensor, level: int) -> Example:
         """What is left of x [1,3,h,w] above a decoded latent y [C,h',w']."""
-        return pictures.example(self.model.noisy.analysis(x - self.model.clean.synthesis(y[None]) + SHIFT)[0], level)
+        step = torch.tensor([PICTURE.step(PICTURE.middle(level))])
+        clean = self.model.clean.synthesis(y[None], step=step)
+        return pictures.example(self.model.noisy.analysis(x - clean + SHIFT)[0], level)
 
     def _seen(self) -> Iterator[Tensor]:
         """The photos with noise upon them, the same whenever they are asked for."""

@@ -19,7 +19,7 @@ from train.bundles.progress import track
 from train.nets.denoise import Denoise
 from train.nets.frequency import Frequency
 from train.nets.passes import passes_of
-from train.nets.picture import depths_of
+from train.nets.picture import depths_of, told_of
 from train.nets.scalable import PictureLayer, Scalable
 from train.trial import restored, training
 
@@ -80,5 +80,6 @@ def _model(weights: Weights) -> Frequency | Denoise | PictureLayer | None:
             len(weights["noisy.latent.spread"]),
             depths_of(weights, "clean."),
             passes_of(weights, "clean.latent."),
+            told_of(weights, "clean."),
         )
     return restored(weights) if "latent.spread" in weights else None

@@ -49,7 +49,7 @@ class Network:
         """What is free, as torch's exporter wants it; sizes get a name for each tensor."""
         free = {BATCH: "batch"} if self.batched else {}
         return {
-            name: free | ({ROWS: f"{name}_rows", COLUMNS: f"{name}_columns"} if self.sized else {})
+            name: free | ({ROWS: f"{name}_rows", COLUMNS: f"{name}_columns"} if self._sized(name) else {})
             for name in (*self.inputs, *self.outputs)
         }
 
@@ -57,7 +57,12 @@ class Network:
         """The inputs and, where sizes are free, larger ones of another shape."""
         yield self.inputs
         if self.sized:
-            yield {name: tensor.repeat(1, 1, *LARGER) for name, tensor in self.inputs.items()}
+            sized = {name: tensor.repeat(1, 1, *LARGER) for name, tensor in self.inputs.items() if self._sized(name)}
+            yield self.inputs | sized
+
+    def _sized(self, name: str) -> bool:
+        """Whether the rows and columns of this tensor are free; results have four dimensions."""
+        return self.sized and (name not in self.inputs or self.inputs[name].dim() == 4)
 
 
 def plain(module: nn.Module, eight_bits: bool = False, coarse: tuple[str, ...] = ()) -> nn.Module:

@@ -74,12 +74,12 @@ class Alone:
 
     def networks(self) -> Sided:
         """Of the layer."""
-        ends = Ends(self.model.analysis, self.model.synthesis)
-        return of_layer(FULL, ends, self.model.latent, small(planes(self.pictures[0])))
+        return of_layer(FULL, Ends.of(self.model), self.model.latent, small(planes(self.pictures[0])))
 
     def arrays(self) -> Tables:
         """Of the layer."""
-        seen = [example(self.model.analysis(planes(each))[0]) for each in self.pictures]
+        count = len(self.pictures)
+        seen = [analysed(self.model, planes(self.pictures[number]), level) for number, level in counted_at(count)]
         return tables(self.model.latent, seen, FULL)
 
     def layers(self) -> list[dict[str, Any]]:
@@ -116,21 +116,45 @@ def layer(name: str, kind: int, prefix: str, rates: Rates, tile: int = 0) -> dic
     return {"name": name, "kind": kind, "prefix": prefix, **rates.params(), **about}
 
 
+class AtStep(nn.Module):
+    """An analysis or a synthesis that is told of the step [N]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        """Return what the network makes of it."""
+        found: Tensor = self.network(x, step=step)
+        return found
+
+
 class Ends(NamedTuple):
     """Both networks of a picture layer between what it codes and its latent, and what that is called."""
 
     analysis: nn.Module
     synthesis: nn.Module
     coded: str = "x"
+    step: Tensor | None = None
+    """An example [1], if they are told of it."""
+
+    @classmethod
+    def of(cls, model: PictureLayer) -> "Ends":
+        """Those of a picture layer."""
+        if not model.told:
+            return cls(model.analysis, model.synthesis)
+        return cls(AtStep(model.analysis), AtStep(model.synthesis), step=torch.tensor([1.7]))
 
 
 def of_layer(prefix: str, ends: Ends, latent: Latent, x: Tensor, shown: Side = "cloud") -> Sided:
     """The files of a picture layer without context; `x` is an example, `shown` who needs the synthesis."""
-    y = ends.analysis(x)
+    beside = {} if ends.step is None else {"step": ends.step}
+    y = ends.analysis(x, *beside.values())
+    seen, kept = {ends.coded: x, **beside}, {"y": y.round(), **beside}
     return {
-        f"{prefix}_analysis.onnx": ("edge", Network(ends.analysis, {ends.coded: x}, ("y",), sized=True)),
+        f"{prefix}_analysis.onnx": ("edge", Network(ends.analysis, seen, ("y",), sized=True)),
         f"{prefix}_hyper.onnx": ("edge", Network(Hyper(latent), {"y": y}, ("z",), sized=True)),
-        f"{prefix}_synthesis.onnx": (shown, Network(ends.synthesis, {"y": y.round()}, (ends.coded,), sized=True)),
+        f"{prefix}_synthesis.onnx": (shown, Network(ends.synthesis, kept, (ends.coded,), sized=True)),
     }
 
 
@@ -158,6 +182,12 @@ def continued(y: Tensor) -> Tensor:
 def example(y: Tensor, level: int | None = None) -> Example:
     """Of a picture's latent [C,h,w], all cells of which are coded."""
     return Example(continued(y), Cells(0, 0, y.shape[1], y.shape[2]), None, level)
+
+
+def analysed(model: PictureLayer, x: Tensor, level: int) -> Example:
+    """The same of a picture x [1,3,h,w], to be counted at this level."""
+    y: Tensor = model.analysis(x, step=torch.tensor([PICTURE.step(PICTURE.middle(level))]))
+    return example(y[0], level)
 
 
 # ---- tables

@@ -11,7 +11,7 @@ from train.nets.passes import Passes, grouped
 from train.nets.picture import PATCH, Depth, Depths
 from train.nets.scalable import PictureLayer
 
-DEPTHS = Depth(10, 4), Depth(9, 4)
+DEPTHS = Depth(10, 6), Depth(9, 7)
 """More blocks than the picture layer's: noise is to be told from texture."""
 PASSES = grouped(6, 16, 32, 64, 192, checkered=4)
 HYPER = 32, 48
@@ -27,9 +27,10 @@ class Denoise(nn.Module):
         noise_channels: int = PATCH,
         depths: Depths = DEPTHS,
         passes: Passes = PASSES,
+        told: bool = True,
     ) -> None:
         super().__init__()
-        self.clean = PictureLayer(channels, depths=depths, passes=passes)
+        self.clean = PictureLayer(channels, depths=depths, passes=passes, told=told)
         self.noisy = PictureLayer(noise_channels, linear=True, hyper=HYPER)  # nor anything for nets to find
 
     def forward(self, x: Tensor, clean_step: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from train.nets.blocks import down, quiet, stack, up
+from train.nets.blocks import down, nearness, quiet, stack, through, up
 
 STRIDE = 16
 """Pixels of a latent's cell, each way."""
@@ -63,27 +63,32 @@ class Linear(nn.Module):
 class Analysis(nn.Module):
     """x [N,3,H,W] in 0..1 (H and W multiples of 16) -> y [N,channels,H/16,W/16]."""
 
-    def __init__(self, channels: int = 192, context: int = 0, depth: Depth | None = USUAL[0]) -> None:
-        """Without depth linear."""
+    def __init__(
+        self, channels: int = 192, context: int = 0, depth: Depth | None = USUAL[0], told: bool = False
+    ) -> None:
+        """Without depth linear; `told` of the step if it is to see more in a picture where that is finer."""
         super().__init__()
         self.linear = Linear(PATCH, channels, channels)
         self.register_buffer("reach", torch.ones(channels, 1, 1))
         """The channel's spread: what the nets add is in units of it."""
-        self.depth = depth
+        self.depth, self.told = depth, told
         if depth is None:
             return
-        self.quarter = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth.quarter))
-        self.eighth = nn.Sequential(down(64, 128), *stack(128, depth.eighth))
+        self.quarter = nn.Sequential(
+            nn.PixelUnshuffle(4), nn.Conv2d(48, 64, 3, padding=1), *stack(64, depth.quarter, told)
+        )
+        self.eighth = nn.Sequential(down(64, 128), *stack(128, depth.eighth, told))
         self.leave = quiet(nn.Conv2d(512, channels, 1))
         self.hear = quiet(nn.Conv2d(context, channels, 1)) if context else None
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the latent."""
+    def forward(self, x: Tensor, context: Tensor | None = None, step: Tensor | None = None) -> Tensor:
+        """Return the latent; `step` [N] is what it will be divided by."""
         x = x - 0.5
         linear = self.linear(F.pixel_unshuffle(x, STRIDE))
         if self.depth is None:
             return linear
-        fine = self.eighth(self.quarter(x * 4))
+        near = nearness(step) if self.told else None
+        fine = through((*self.quarter, *self.eighth), x * 4, near)
         nets = self.leave(F.pixel_unshuffle(F.relu(fine), 2))
         if self.hear is not None:
             nets = nets + self.hear(context)
@@ -93,24 +98,26 @@ class Analysis(nn.Module):
 class Synthesis(nn.Module):
     """y [N,channels,H/16,W/16] -> x [N,3,H,W], 0..1 but for what overshoots."""
 
-    def __init__(self, channels: int = 192, context: int = 0, depth: Depth | None = USUAL[1]) -> None:
-        """Without depth linear."""
+    def __init__(
+        self, channels: int = 192, context: int = 0, depth: Depth | None = USUAL[1], told: bool = False
+    ) -> None:
+        """Without depth linear; `told` of the step if that is to say how sure a latent is."""
         super().__init__()
         self.linear = Linear(channels, PATCH, channels)
         self.register_buffer("reach", torch.ones(channels, 1, 1))
-        self.depth = depth
+        self.depth, self.told = depth, told
         if depth is None:
             return
         self.enter = up(channels, 128)
         self.hear = up(context, 128) if context else None
         if self.hear is not None:
             quiet(self.hear[0])
-        self.eighth = stack(128, depth.eighth)
-        self.quarter = nn.Sequential(up(128, 64), *stack(64, depth.quarter))
+        self.eighth = stack(128, depth.eighth, told)
+        self.quarter = nn.Sequential(up(128, 64), *stack(64, depth.quarter, told))
         self.leave = nn.Sequential(nn.ReLU(), quiet(nn.Conv2d(64, 48, 3, padding=1)), nn.PixelShuffle(4))
 
-    def forward(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the picture."""
+    def forward(self, y: Tensor, context: Tensor | None = None, step: Tensor | None = None) -> Tensor:
+        """Return the picture; `step` [N] is what the latent was divided by."""
         y = y.float()
         linear = F.pixel_shuffle(self.linear(y), STRIDE) + 0.5
         if self.depth is None:
@@ -118,7 +125,8 @@ class Synthesis(nn.Module):
         known = self.enter(y / self.reach)
         if self.hear is not None:
             known = known + self.hear(context)
-        nets = self.leave(self.quarter(self.eighth(known)))
+        near = nearness(step) if self.told else None
+        nets = self.leave(through((*self.eighth, *self.quarter), known, near))
         return linear + 0.25 * nets.float()
 
 
@@ -132,6 +140,11 @@ def depths_of(weights: Collection[str], prefix: str = "") -> Depths:
         Depth(blocks(f"{net}.quarter"), blocks(f"{net}.eighth")) for net in ("analysis", "synthesis")
     )
     return analysis, synthesis
+
+
+def told_of(weights: Collection[str], prefix: str = "") -> bool:
+    """Whether its nets are told of the step."""
+    return any(name.startswith(prefix) and name.endswith(".thresholds") for name in weights)
 
 
 @torch.no_grad()

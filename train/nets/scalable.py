@@ -91,19 +91,24 @@ class PictureLayer(nn.Module):
         linear: bool = False,
         hyper: tuple[int, int] = HYPER,
         passes: Passes = (),
+        told: bool = False,
     ) -> None:
-        """`linear`: no nets, whatever `depths` says. `hyper` are the channels of z and of the networks around it."""
+        """`linear`: no nets, whatever `depths` says. `hyper` are the channels of z and of the networks around it.
+
+        `told`: the nets know the step.
+        """
         super().__init__()
-        self.analysis = Analysis(channels, context, None if linear else depths[0])
+        self.told = told
+        self.analysis = Analysis(channels, context, None if linear else depths[0], told)
         self.latent = Latent(channels, *hyper, context=conditional, passes=passes)
-        self.synthesis = Synthesis(channels, context, None if linear else depths[1])
+        self.synthesis = Synthesis(channels, context, None if linear else depths[1], told)
 
     def forward(
         self, x: Tensor, step: Tensor, context: Tensor | None = None, known: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the reconstruction and the bits of each picture [N]."""
-        coded = self.latent(self.analysis(x, context), step, context=known)
-        return self.synthesis(coded.y, context), coded.bits + coded.side_bits
+        coded = self.latent(self.analysis(x, context, step), step, context=known)
+        return self.synthesis(coded.y, context, step), coded.bits + coded.side_bits
 
 
 class Below(nn.Module):

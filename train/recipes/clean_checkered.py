@@ -12,13 +12,15 @@ from common.codec.rounding import BIT
 from train.crops import crops
 from train.denoise import CleanTask
 from train.loop import Plan, Run, fit
-from train.nets.denoise import DEPTHS, PASSES
+from train.nets.denoise import PASSES
 from train.nets.passes import shared
+from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
 from train.warm import averaged, checkpoint, take
 
 SEED = 13
 STEPS = 13_400
+DEPTHS = Depth(10, 4), Depth(9, 4)
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 200, "clip": 1.0, "ema": 0.999, "cool": 0.8}
 
 

@@ -16,8 +16,8 @@ PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 50, "clip": 1.0, "ema": 0.995, "c
 
 
 def main(out: Path, steps: int = STEPS, resume: bool = False, threads: int | None = None) -> Run:
-    """Train into `out` from the recipe `clean_checkered`'s weights beside it."""
-    first = checkpoint(out.parent, "clean_checkered")
+    """Train into `out` from the recipe `clean_sharp`'s weights beside it."""
+    first = checkpoint(out.parent, "clean_sharp")
     torch.manual_seed(SEED)
     pool = crops(data_root(), out.parent / "cache")
     task = NoiseTask(pool, denoise_layers(pool, first), 4, SEED)
