@@ -17,7 +17,7 @@ from common.bundle import Bundle  # noqa: E402
 from common.scalable.latent_features import LatentFeatures, mask_of  # noqa: E402
 from tests.scalable import tiny  # noqa: E402
 from tests.train import tiny_photos  # noqa: E402
-from train.crops import SIZE, Crops, crops  # noqa: E402
+from train.crops import SIZE, VARIED, Crops, Mix, crops  # noqa: E402
 from train.cuts import VIEW, Cuts, cells, cuts, sizes  # noqa: E402
 from train.masks import MaskTask, mask_head, masks  # noqa: E402
 
@@ -59,8 +59,14 @@ def test_a_crop_shows_the_place_that_it_names(pool: Crops) -> None:
 def test_crops_are_cut_once(root: Path, pool: Crops) -> None:
     again = crops(root, root / "cache")
     assert np.array_equal(again.where, pool.where) and np.array_equal(again.pixels, pool.pixels)
-    other = crops(root, root / "cache", seed=2)
-    assert not np.array_equal(other.where[: len(pool)], pool.where[: len(other)])
+    other = crops(root, root / "cache", Mix(2, VARIED.shares))
+    assert not np.array_equal(other.where[:20], pool.where[:20])
+
+
+def test_a_mix_says_how_many_crops_a_photo_has(root: Path) -> None:
+    some = crops(root, root / "cache", Mix(3, {"bsds500_train": 7}))
+    photos, counts = np.unique(some.where["photo"], return_counts=True)
+    assert photos.tolist() == [0, 1] and counts.tolist() == [7, 7]
 
 
 def test_photos_too_low_or_of_other_sources_have_no_crops(pool: Crops) -> None:
