@@ -28,13 +28,15 @@ WHERE = np.dtype(
 
 @dataclass(frozen=True)
 class Mix:
-    """`shares`: crops of a photo by its source, others are too low for a crop; `seed`, of all that is drawn."""
+    """`shares`: crops of a photo by its source, none of others; `name`, of their file; `seed`, of all that is drawn."""
 
+    name: str
     seed: int
     shares: Mapping[str, float]
 
 
 VARIED = Mix(
+    "varied",
     1,
     {
         "bsds500_train": 12,
@@ -47,8 +49,8 @@ VARIED = Mix(
     },
 )
 """More of those that were compressed the least."""
-SHARP = Mix(2, {"bsds500_train": 30, "coco_train2017": 12, "imagenet_sample": 2, "pennfudan": 2, "street": 1})
-"""Next to nothing of the others."""
+SHARP = Mix("sharp", 2, {"bsds500_train": 30, "coco_train2017": 12, "imagenet_sample": 2, "pennfudan": 2, "street": 1})
+"""Next to nothing of others."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Crops:
 
 def crops(root: Path, cache: Path, mix: Mix = VARIED) -> Crops:
     """The crops of `root`'s training photos, made in `cache` if they are not there: 2 GB."""
-    path = cache / f"crops-{SIZE}-{mix.seed}.u8"
+    path = cache / f"crops-{SIZE}-{mix.name}.u8"
     index = path.with_suffix(".npy")
     if not index.exists():
         _cut(root, path, index, mix)

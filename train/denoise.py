@@ -18,6 +18,9 @@ from train.warm import warm
 
 COARSEST = FINEST / 32
 """That of the coarsest quality; FINEST is that of the finest."""
+TILT = 1.5
+"""Lambdas are drawn e^TILT times as densely, by their logarithm, at COARSEST as at FINEST: what a finer step gains of a
+noisy picture is many decibels there, and few here."""
 NOISE = (0.0012, FINEST)
 """Lambdas of the noisy picture."""
 
@@ -41,8 +44,9 @@ class CleanTask(PixelTask):
         rng = np.random.default_rng((self.seed, step, 1))
         clean, seen = (pictures(each) for each in batch)
         count, reach = len(seen), np.log(self.weights[-1] / self.weights[0])
-        even = (rng.permutation(count) + rng.random(count)) / count  # one in each part of the range
-        weight = torch.from_numpy(self.weights[0] * np.exp(even * reach)).float().to(seen.device)
+        even = (rng.permutation(count) + rng.random(count)) / count  # one in each of so many likely parts
+        place = -np.log1p(even * np.expm1(-TILT)) / TILT
+        weight = torch.from_numpy(self.weights[0] * np.exp(place * reach)).float().to(seen.device)
         found, bits = self.model(seen, step_of(weight))
         bits = bits / (seen.shape[2] * seen.shape[3])
         error = weight * (found - clean).square().mean((1, 2, 3)) * 255**2

@@ -28,6 +28,9 @@ INSIDE = 256.0
 FITTING = 1000
 """Steps in which a small net learns its table."""
 
+WRAPPED = "network."
+"""Before the names of a network that shipped in a wrapper (`AtStep`, `Difference`, `Added`)."""
+
 Weights = dict[str, Tensor]
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -58,7 +61,8 @@ def network(bundle: Bundle, file: str) -> Weights:
 
     The convolution that a `Linear` ships as is what it holds fast.
     """
-    stored = {w.name: numpy_helper.to_array(w) for w in onnx.load(bundle.path / file).graph.initializer}
+    weights_ = onnx.load(bundle.path / file).graph.initializer
+    stored = {w.name.removeprefix(WRAPPED): numpy_helper.to_array(w) for w in weights_}
     found = {}
     for name, value in stored.items():
         known, _, kind = name.rpartition(".")

@@ -77,7 +77,7 @@ class Synthesis(NamedTuple):
     result: str
     """What its output is called."""
     taken: Mapping[str, Shape]
-    """What it takes, [C, rows, columns] each."""
+    """What it may take, [C, rows, columns] each, but for the step []."""
 
 
 def synthesis(bundle: Bundle, size: tuple[int, int]) -> Synthesis:
@@ -88,7 +88,7 @@ def synthesis(bundle: Bundle, size: tuple[int, int]) -> Synthesis:
     if LOW in channels:
         taken = {"low": (channels[LOW], *cells), "high": (channels[last.name], *cells)}
         return Synthesis("frequency_synthesis.onnx", "x", taken)
-    taken = {"y": (channels[last.name], *cells), "context": (last.context, *cells)}
+    taken = {"y": (channels[last.name], *cells), "context": (last.context, *cells), "step": ()}
     return Synthesis(f"{last.prefix}_synthesis.onnx", "r" if last.name == NOISY else "x", taken)
 
 

@@ -7,12 +7,13 @@ Clean^ is taken as the synthesis gives it, before it is rounded to pixels.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.bundle import Bundle, PictureLayer
+from common.codec.latent import Decoded
 from common.scalable.frame import Frame
 from common.scalable.full import FullLayer
 from common.scalable.latent_features import Features, Fixed
@@ -21,13 +22,6 @@ from common.scalable.picture_latent import PictureLatent
 from common.scalable.picture_networks import HALO, TILE, Parts, PictureNetworks, Pixels, Source, assembled, blended
 from common.scalable.regions import Regions, Where, touched
 from common.scalable.tiles import scaled
-
-
-class Clean(NamedTuple):
-    """What the clean layer of a frame holds: its latent [C, rows, columns], and what it was coded in."""
-
-    fixed: Fixed
-    quality: int
 
 
 class NoisyLayer:
@@ -47,18 +41,18 @@ class NoisyLayer:
     def encode(self, picture: Pixels, frame: Frame, quality: int) -> bytes:
         """What the frame's clean layer does not show of the picture."""
         shape = self.code.shape(frame.width, frame.height)
-        source = self._residual(picture, self._below(frame))
+        source = self._residual(picture, self.clean.decoded(frame))
         y = shape.blank(self.code.coder.channels)
         self._residuals.analyse(f"{self.about.prefix}_analysis.onnx", "r", source, {"y": shape.seen(y)})
         return self.code.encode(y, shape, quality)
 
     def latent(self, frame: Frame) -> Fixed:
         """Of the residual, [C, rows, columns] of the cells that see the picture. Raises BitstreamError."""
-        return self.code.decode(frame.payload(self.about.kind), self.code.shape(frame.width, frame.height))
+        return self.code.decode(frame.payload(self.about.kind), self.code.shape(frame.width, frame.height)).fixed
 
     def decode(self, frame: Frame, regions: Regions | None) -> Pixels:
         """The noisy picture, or outside the regions the clean one."""
-        residual, clean = self.latent(frame), self._below(frame)
+        residual, clean = self.latent(frame), self.clean.decoded(frame)
         grid = residual.shape[1:]
         if regions is None:
             parts = self._shown(clean, residual, np.ones(grid, np.bool_))
@@ -68,20 +62,17 @@ class NoisyLayer:
 
     # ---- parts
 
-    def _below(self, frame: Frame) -> Clean:
-        return Clean(self.clean.latent(frame), self.clean.quality(frame))
-
-    def _shown(self, clean: Clean, residual: Fixed, needed: NDArray[np.bool_]) -> Parts:
+    def _shown(self, clean: Decoded, residual: Fixed, needed: NDArray[np.bool_]) -> Parts:
         """Of the noisy picture, where cells are needed: both networks make the same parts."""
         name = f"{self.about.prefix}_synthesis.onnx"
         residuals = self.networks.synthesise(name, "r", needed, {"y": residual})
         for (where, x), (_, r) in zip(self._cleaned(clean, needed), residuals, strict=True):
             yield where, x + r
 
-    def _cleaned(self, clean: Clean, needed: NDArray[np.bool_]) -> Iterator[tuple[Where, Features]]:
-        return self.clean.synthesis(clean.fixed, clean.quality, np.zeros((0, *needed.shape), np.float32), needed)
+    def _cleaned(self, clean: Decoded, needed: NDArray[np.bool_]) -> Iterator[tuple[Where, Features]]:
+        return self.clean.synthesis(clean, np.zeros((0, *needed.shape), np.float32), needed)
 
-    def _residual(self, picture: Pixels, clean: Clean) -> Source:
+    def _residual(self, picture: Pixels, clean: Decoded) -> Source:
         """The picture less the clean one; both are made for the cells that are asked for, so neither is ever whole."""
         pictured = self.networks.source(picture)
 

@@ -63,7 +63,7 @@ class LowLayer:
 
     def latent(self, frame: Frame) -> Fixed:
         """[C, rows, columns] of the cells that see the picture. Raises BitstreamError."""
-        return self.code.decode(frame.payload(self.about.kind), self.code.shape(frame.width, frame.height))
+        return self.code.decode(frame.payload(self.about.kind), self.code.shape(frame.width, frame.height)).fixed
 
     def decode(self, frame: Frame, regions: Regions | None) -> Pixels:
         """The base picture. ValueError for regions: there is no picture below."""

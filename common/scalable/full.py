@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.bundle import Bundle, Input, PictureLayer
-from common.codec.latent import quality_of
+from common.codec.latent import Decoded
 from common.errors import BundleError
 from common.geometry import Letterbox
 from common.scalable.frame import Frame
@@ -47,16 +47,16 @@ class FullLayer:
         """The same back; BitstreamError unless `encode` writes it."""
         if regions is not None:
             raise ValueError(f"regions: layer {self.about.name!r} has no picture below it")
-        context = self.context(frame, self.code.shape(frame.width, frame.height))
-        x = self.synthesis(self.latent(frame), self.quality(frame), context)
+        found = self.decoded(frame)
+        x = self.synthesis(found, self.context(frame, self.code.shape(frame.width, frame.height)))
         return assembled(x, frame.width, frame.height)
-
-    def quality(self, frame: Frame) -> int:
-        """What the layer was coded in."""
-        return quality_of(frame.payload(self.about.kind))
 
     def latent(self, frame: Frame) -> Fixed:
         """The decoded latent, [C, rows, columns] of the cells that see the picture: exact on every machine."""
+        return self.decoded(frame).fixed
+
+    def decoded(self, frame: Frame) -> Decoded:
+        """The same with the quality that it was coded in."""
         payload, shape = frame.payload(self.about.kind), self.code.shape(frame.width, frame.height)
         return self.code.decode(payload, shape, self._known(frame, shape))
 
@@ -83,7 +83,7 @@ class FullLayer:
     def _box(self, frame: Frame) -> Letterbox:
         return self._input.box(frame.width, frame.height)
 
-    def _told(self, name: str) -> str:
+    def _file(self, name: str) -> str:
         """The name of a network that takes the context which the manifest says. Raises BundleError for another."""
         name = f"{self.about.prefix}_{name}.onnx"
         taken = self.networks.networks.channels(name, "context")
@@ -95,13 +95,11 @@ class FullLayer:
 
     def analysis(self, picture: Pixels, quality: int, context: Features, y: Features) -> None:
         """Fill in y [C, rows, columns] of a picture, context [K, rows, columns]."""
-        name, step = self._told("analysis"), self.code.step(quality)
+        name, step = self._file("analysis"), self.code.step(quality)
         self.networks.analyse(name, "x", self.networks.source(picture), {"y": y}, step, context=context)
 
-    def synthesis(
-        self, fixed: Fixed, quality: int, context: Features, needed: NDArray[np.bool_] | None = None
-    ) -> Parts:
+    def synthesis(self, latent: Decoded, context: Features, needed: NDArray[np.bool_] | None = None) -> Parts:
         """Parts of the picture, of all cells [rows, columns] or of those that are needed."""
-        name, step = self._told("synthesis"), self.code.step(quality)
-        needed = np.ones(fixed.shape[1:], np.bool_) if needed is None else needed
-        return self.networks.synthesise(name, "x", needed, {"y": fixed}, step, context=context)
+        name, step = self._file("synthesis"), self.code.step(latent.quality)
+        needed = np.ones(latent.fixed.shape[1:], np.bool_) if needed is None else needed
+        return self.networks.synthesise(name, "x", needed, {"y": latent.fixed}, step, context=context)

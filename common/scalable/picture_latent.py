@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from common.bundle import Bundle, PictureLayer
 from common.codec.elements import Cells
-from common.codec.latent import LatentCoder
+from common.codec.latent import Decoded, LatentCoder
 from common.errors import BundleError
 from common.scalable.latent_features import Features, Fixed, open_coder, read_arrays
 from common.scalable.picture_networks import TILE, PictureNetworks
@@ -88,10 +88,10 @@ class PictureLatent:
         shape.carry_on(y)
         return self.coder.payload(y, self.hyper_analysis(y), quality, shape.coded, known)
 
-    def decode(self, payload: bytes, shape: Shape, known: Fixed | None = None) -> Fixed:
+    def decode(self, payload: bytes, shape: Shape, known: Fixed | None = None) -> Decoded:
         """The same cells back, exact on every machine; BitstreamError unless `encode` writes it."""
-        fixed = self.coder.decode(payload, *shape.padded, shape.coded, known).fixed
-        return shape.seen(fixed)
+        found = self.coder.decode(payload, *shape.padded, shape.coded, known)
+        return found._replace(fixed=shape.seen(found.fixed))
 
     def hyper_analysis(self, y: Features) -> Features:
         """Z of y, of whole cells of z."""

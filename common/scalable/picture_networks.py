@@ -24,7 +24,7 @@ Parts = Iterator[tuple[Where, Features]]
 TILE = 48
 """Cells in a tile, each way: 768 pixels."""
 HALO = 4
-"""Cells around it: 64 pixels. The networks of `denoise` reach 150, but see nothing there that shows."""
+"""Cells around it: 64 pixels. The networks of `denoise` reach 190, but see nothing there that shows."""
 
 
 class PictureNetworks:

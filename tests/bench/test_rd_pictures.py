@@ -1,5 +1,7 @@
 """Codecs of pictures that need no base layer, measured: what counts, at which quality, what each stage takes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ pytest.importorskip("av")
 
 from bench.rd import costs, document, run, sheet, timing
 from bench.rd.layered import Layered, own
+from common import bundle as bundles
 from common.codec import unpack
 from common.codec.latent import quality_of
 from common.scalable import PictureLayers
@@ -119,6 +122,15 @@ def test_both_layers_of_noise_cost_something(denoise):
     assert all(found[f"{name} {part}"] > 0 for name in ("clean", "noisy") for part in ("analysis", "synthesis"))
     last = costs.synthesis(denoise, (160, 120))
     assert (last.file, last.result, last.taken["y"][1:]) == ("noisy_synthesis.onnx", "r", (8, 10))
+
+
+def test_a_network_that_is_told_of_the_step_is_timed_in_batches(denoise, quick, tmp_path):
+    manifest = denoise.manifest.model_dump(mode="json", exclude={"format", "files"}, exclude_none=True)
+    manifest["layers"] = manifest["layers"][:1]
+    files = {name: (about.side, denoise.file(name).read_bytes()) for name, about in denoise.manifest.files.items()}
+    clean = bundles.write(tmp_path, manifest, files)
+    rates = timing.picture_batches(SimpleNamespace(bundle=clean))
+    assert list(rates) == list(timing.BATCHES) and min(rates.values()) > 0
 
 
 @pytest.mark.parametrize("name", ["frequency", "denoise"])

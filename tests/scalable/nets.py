@@ -24,6 +24,8 @@ FULL = 12
 """Of the picture's: mean colours of 8x8 pixels."""
 HYPER = 3
 CLASSES = 3
+TINT = 1
+"""Steps that networks which are told of them add, and take off: with a wrong one, the picture is too bright."""
 LOW, HIGH = 6, 12
 """Of the frequencies': mean colours of 16x16 pixels, three linear channels and three that are random; and what those
 means lack of the mean colours of 8x8 pixels.
@@ -159,7 +161,7 @@ def preview() -> bytes:
     return graph.bytes({"context": TOLD}, {"x": [3, 160, 160]})
 
 
-def full_analysis(context: int = CONTEXT) -> bytes:
+def full_analysis(context: int = CONTEXT, told: bool = False) -> bytes:
     graph = Graph(7)
     means = graph("SpaceToDepth", graph("AveragePool", "x", kernel_shape=[8, 8], strides=[8, 8]), blocksize=2)
     seen = graph.chain(graph.conv("x", 3, 4, 4, 4), 13)
@@ -169,8 +171,17 @@ def full_analysis(context: int = CONTEXT) -> bytes:
         seen = graph("Add", seen, graph.conv("context", context, FULL))
         inputs["context"] = [context, "rows", "columns"]
     sum_ = graph("Add", graph("Mul", means, _number(128)), graph("Mul", seen, _number(0.5)))
-    graph("Sub", sum_, _number(64), called="y")
+    y = graph("Sub", sum_, _number(64))
+    if told:
+        y = graph("Add", y, graph("Mul", _step(graph, inputs), _number(TINT)))
+    graph("Identity", y, called="y")
     return graph.bytes(inputs, {"y": [FULL, "a", "b"]})
+
+
+def _step(graph: Graph, inputs: dict[str, list[Any]]) -> str:
+    """A network that takes the step, as [N, 1, 1, 1]."""
+    inputs["step"] = []
+    return graph("Unsqueeze", "step", np.array([1, 2, 3], np.int64))
 
 
 def full_hyper(channels: int = FULL) -> bytes:
@@ -182,11 +193,12 @@ def full_hyper(channels: int = FULL) -> bytes:
     return graph.bytes({"y": [channels, "a", "b"]}, {"z": [HYPER, "c", "d"]})
 
 
-def full_synthesis(context: int = CONTEXT) -> bytes:
-    graph = Graph(9)
-    level = graph("Mul", graph("Add", "y", _number(64)), _number(1 / 128))
+def full_synthesis(context: int = CONTEXT, told: bool = False) -> bytes:
+    graph, inputs = Graph(9), {"y": [FULL, "a", "b"]}
+    y = graph("Sub", "y", graph("Mul", _step(graph, inputs), _number(TINT))) if told else "y"
+    level = graph("Mul", graph("Add", y, _number(64)), _number(1 / 128))
     colours = graph.sown(graph("DepthToSpace", level, blocksize=2), 3, 8)
-    known, inputs = graph("Mul", "y", _number(0.02)), {"y": [FULL, "a", "b"]}
+    known = graph("Mul", "y", _number(0.02))
     if context:
         known = graph("Concat", known, "context", axis=1)
         inputs["context"] = [context, "a", "b"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from bench.networks import shipped
@@ -14,6 +15,7 @@ from common import bundle as bundles
 from common.bundle import Bundle
 from common.codec import Layer, pack, unpack
 from common.codec.container import Container
+from common.codec.latent import Decoded
 from common.errors import BitstreamError, BundleError
 from common.scalable import PictureLayers
 from common.scalable.full import FullLayer
@@ -70,7 +72,7 @@ def analysed(layer: FullLayer, picture: np.ndarray, context: np.ndarray) -> Iter
     yield y
     yield layer.code.hyper_analysis(np.pad(y, ((0, 0), (0, -y.shape[1] % 4), (0, -y.shape[2] % 4)), "edge"))
     x = np.empty((3, 16 * y.shape[1], 16 * y.shape[2]), np.float32)
-    for where, part in layer.synthesis(np.rint(y * 256).astype(np.int32), tiny.HIGHEST, context):
+    for where, part in layer.synthesis(Decoded(np.rint(y * 256).astype(np.int32), tiny.HIGHEST), context):
         x[:, *where] = part
     yield x
 
@@ -101,7 +103,8 @@ def test_without_a_halo_tiles_would_show(two: Bundle) -> None:
     assert differences[0] > 1e-4 and differences[2] > 1e-4
 
 
-def test_a_halo_is_as_far_as_shipped_networks_see_anything() -> None:
+@pytest.mark.parametrize("step", [1.0, 5.6])
+def test_a_halo_is_as_far_as_shipped_networks_see_anything(step: float) -> None:
     """Those of `denoise` have more blocks than the halo is wide."""
     bundle = bundles.load(shipped("denoise"), "both")
     networks, size = PictureNetworks(Networks(bundle, 1), 16), 26
@@ -110,11 +113,11 @@ def test_a_halo_is_as_far_as_shipped_networks_see_anything() -> None:
     y, x = [], []
     for networks.tile in (100, 13):
         y.append(np.empty((192, size, size), np.float32))
-        networks.analyse("clean_analysis.onnx", "x", networks.source(picture), {"y": y[-1]}, 1.0)
+        networks.analyse("clean_analysis.onnx", "x", networks.source(picture), {"y": y[-1]}, step)
         x.append(np.empty((3, *picture.shape[:2]), np.float32))
         fixed = np.rint(y[0] * 256).astype(np.int32)
         needed = np.ones((size, size), bool)
-        for where, part in networks.synthesise("clean_synthesis.onnx", "x", needed, {"y": fixed}, 1.0):
+        for where, part in networks.synthesise("clean_synthesis.onnx", "x", needed, {"y": fixed}, step):
             x[-1][:, *where] = part
     assert 0 < np.abs(y[1] - y[0]).max() < 1e-3  # of a step, at the finest quality
     assert np.abs(x[1] - x[0]).max() * 255 < 0.01
@@ -309,6 +312,21 @@ def test_a_network_that_takes_another_context_is_named(two: Bundle, tmp_path: Pa
             pictures.encode("full", coded.picture, coded.layers[:1])
         else:
             pictures.decode(coded.layers, 16, 16)
+
+
+def test_a_network_that_is_told_more_than_there_is_does_not_fit(tmp_path: Path) -> None:
+    """The noisy layer's are told of no step."""
+    whole = tiny.write(tmp_path, tiny.DENOISE)
+    manifest = whole.manifest.model_dump(mode="json", exclude={"format", "files"}, exclude_none=True)
+    files = {each: (about.side, whole.file(each).read_bytes()) for each, about in whole.manifest.files.items()}
+    network = onnx.load_from_string(nets.noisy_analysis())
+    network.graph.input.append(onnx.helper.make_tensor_value_info("step", onnx.TensorProto.FLOAT, ["n"]))
+    files["noisy_analysis.onnx"] = ("edge", network.SerializeToString())
+    pictures = PictureLayers.open(bundles.write(tmp_path, manifest, files))
+    picture = tiny.picture(64, 48)
+    clean = pictures.encode("clean", picture, [])
+    with pytest.raises(BundleError, match=r"noisy_analysis\.onnx of .* does not fit.*step"):
+        pictures.encode("noisy", picture, [clean])
 
 
 def layer(**changes: object) -> dict[str, object]:

@@ -143,9 +143,9 @@ def _denoise(seed: int) -> dict[str, tuple[Side, bytes]]:
     arrays = hyperprior("clean", nets.FULL, halvings=2, seed=seed, passes=order(nets.FULL))
     arrays |= hyperprior("noisy", nets.FULL, halvings=2, seed=seed + 1)
     return {
-        "clean_analysis.onnx": ("edge", nets.full_analysis(0)),
+        "clean_analysis.onnx": ("edge", nets.full_analysis(0, told=True)),
         "clean_hyper.onnx": ("edge", nets.full_hyper()),
-        "clean_synthesis.onnx": ("both", nets.full_synthesis(0)),
+        "clean_synthesis.onnx": ("both", nets.full_synthesis(0, told=True)),
         "noisy_analysis.onnx": ("edge", nets.noisy_analysis()),
         "noisy_hyper.onnx": ("edge", nets.full_hyper()),
         "noisy_synthesis.onnx": ("cloud", nets.noisy_synthesis()),

@@ -17,8 +17,10 @@ from common import feature_codec  # noqa: E402
 from common.codec.latent import Cells, LatentCoder  # noqa: E402
 from common.errors import MidstreamError  # noqa: E402
 from common.scalable import PictureLayers  # noqa: E402
+from common.scalable.regions import Region  # noqa: E402
 from tests.train import tiny_photos  # noqa: E402
 from train import latents  # noqa: E402
+from train import shipped as shipped_weights  # noqa: E402
 from train.bundles import families, pictures  # noqa: E402
 from train.bundles.families import codec, loaded  # noqa: E402
 from train.bundles.onnx_files import LARGE, plain  # noqa: E402
@@ -236,17 +238,21 @@ def test_context_in_integers_is_that_of_the_floats(by_frequency):
 # ---- denoising
 
 
-def test_both_pictures_are_those_of_the_trained_networks(by_denoising):
+@pytest.mark.parametrize(("below", "above", "least"), [(FINE, FINE, 33), (COARSE, FINE, 33), (FINE, COARSE, 20)])
+def test_both_pictures_are_those_of_the_trained_networks(by_denoising, below, above, least):
     made = by_denoising
     seen = noisy(PHOTOS[1], SIGMA, np.random.default_rng(3))
     height, width = seen.shape[:2]
-    layers = coded(made, seen, "noisy")
-    clean = made.model.clean.synthesis(latent_of(made, layers, "clean", seen), step=step_at(FINE))
+    layers = coded(made, seen, "clean", below)
+    layers.append(made.layers.encode("noisy", seen, layers, above))
+    clean = made.model.clean.synthesis(latent_of(made, layers, "clean", seen), step=step_at(below))
     rest = made.model.noisy.synthesis(latent_of(made, layers, "noisy", seen)) - 0.5
     assert same(made.layers.decode(layers, width, height, "clean"), clean)
     found = made.layers.decode(layers, width, height, "noisy")
     assert same(found, clean + rest)
-    assert psnr(found, seen) > 33
+    assert psnr(found, seen) > least
+    corner = made.layers.decode(layers, width, height, "noisy", [Region(0, 0, 64, 64)])
+    assert np.array_equal(corner[:48, :48], found[:48, :48])
 
 
 @pytest.mark.parametrize(("quality", "other"), [(COARSE, 400), (400, FINE), (FINE, COARSE)])
@@ -262,6 +268,17 @@ def test_networks_are_told_of_the_step(by_denoising, quality, other):
     layer.analysis(seen, quality, np.empty((0, *found.shape[2:]), np.float32), y)
     here, there = (made.model.clean.analysis(pictures.planes(seen), step=step_at(q))[0] for q in (quality, other))
     assert np.allclose(y, here, atol=1e-3) and not np.allclose(y, there, atol=1e-2)
+
+
+def test_weights_come_back_from_the_files_of_networks_that_are_told(by_denoising):
+    made = by_denoising
+    for end in ("analysis", "synthesis"):
+        found = shipped_weights.network(made.bundle, f"clean_{end}.onnx")
+        wanted = {n: weight for n, weight in getattr(made.model.clean, end).state_dict().items() if weight.any()}
+        wanted["linear.fixed"] = wanted.pop("linear.weight")[..., 0, 0]
+        assert any(name.endswith(".thresholds") for name in wanted)
+        for name in wanted.keys() - {"reach"}:
+            assert torch.allclose(found[name], wanted[name]), name
 
 
 def test_what_is_left_is_coded_above_what_comes_back(by_denoising):
@@ -324,7 +341,15 @@ def test_the_manifest_says_which_layers_there_are(by_frequency, by_denoising, by
 
 
 @pytest.mark.parametrize(
-    "make", [frequencies, denoising, alone, lambda: awake(PictureLayer(32, depths=(Depth(3), Depth(4, 1))))]
+    "make",
+    [
+        frequencies,
+        denoising,
+        alone,
+        lambda: awake(PictureLayer(32, depths=(Depth(3), Depth(4, 1)))),
+        lambda: awake(PictureLayer(32, told=True)),
+        lambda: awake(Denoise(32, told=False)),
+    ],
 )
 def test_a_checkpoint_says_what_it_is_of(make, tmp_path):
     model = make()

@@ -59,12 +59,12 @@ def test_a_crop_shows_the_place_that_it_names(pool: Crops) -> None:
 def test_crops_are_cut_once(root: Path, pool: Crops) -> None:
     again = crops(root, root / "cache")
     assert np.array_equal(again.where, pool.where) and np.array_equal(again.pixels, pool.pixels)
-    other = crops(root, root / "cache", Mix(2, VARIED.shares))
+    other = crops(root, root / "cache", Mix("other", 2, VARIED.shares))
     assert not np.array_equal(other.where[:20], pool.where[:20])
 
 
 def test_a_mix_says_how_many_crops_a_photo_has(root: Path) -> None:
-    some = crops(root, root / "cache", Mix(3, {"bsds500_train": 7}))
+    some = crops(root, root / "cache", Mix("third", 3, {"bsds500_train": 7}))
     photos, counts = np.unique(some.where["photo"], return_counts=True)
     assert photos.tolist() == [0, 1] and counts.tolist() == [7, 7]
 

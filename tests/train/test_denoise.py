@@ -7,7 +7,7 @@ import torch
 from bench.noise import noisy
 from tests.train import tiny_photos
 from train.crops import Crops, crops
-from train.denoise import COARSEST, CleanTask, NoiseTask, denoise_layers, share
+from train.denoise import COARSEST, TILT, CleanTask, NoiseTask, denoise_layers, share
 from train.nets.picture import Depth
 from train.nets.scalable import PictureLayer
 from train.noise import drawn
@@ -77,9 +77,11 @@ def test_every_crop_has_a_rate_of_its_own_and_is_turned(pool: Crops) -> None:
         rows = (4 * step + np.arange(4)) % len(pool)
         turned += sum(not np.array_equal(new, old) for new, old in zip(clean.numpy(), pool.pixels[rows], strict=True))
     assert 9 <= turned < 24
-    for steps in asked:  # one in each quarter of the range of lambda
+    for steps in asked:  # one in each part of the range of lambda that is drawn from as often
         place = 1 - torch.log(steps / step_of(FINEST)) / np.log(step_of(COARSEST) / step_of(FINEST))
-        assert sorted((place * 4).int().tolist()) == [0, 1, 2, 3]
+        often = torch.expm1(-TILT * place) / np.expm1(-TILT)
+        assert sorted((often * 4).int().tolist()) == [0, 1, 2, 3]
+        assert (place < often).all()
 
 
 def test_fine_and_rough_crops_count_less_a_bit() -> None:

@@ -44,6 +44,18 @@ def test_other_sizes_are_the_network_too(analysis):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+def test_what_has_no_rows_stays_as_long_where_sizes_are_free():
+    class Told(torch.nn.Module):
+        def forward(self, x, step):
+            return x * torch.log2(step)[:, None, None, None]
+
+    data = written(Network(Told(), {"x": torch.rand(1, 3, 4, 6), "step": torch.tensor([3.0])}, ("y",), sized=True))
+    session = ort.InferenceSession(data, providers=["CPUExecutionProvider"])
+    x, step = np.ones((2, 3, 5, 2), np.float32), np.array([2, 8], np.float32)
+    (y,) = session.run(["y"], {"x": x, "step": step})
+    assert (y[0] == 1).all() and (y[1] == 3).all()
+
+
 def test_a_file_that_is_right_at_one_size_only_is_found_out():
     class Fixed(torch.nn.Module):
         """Knows the size of its example by heart."""

@@ -34,26 +34,26 @@ SHIFT = 0.5
 class Difference(nn.Module):
     """What an analysis makes of a difference [N,3,H,W] in -1..1."""
 
-    def __init__(self, analysis: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.analysis = analysis
+        self.network = network
 
     def forward(self, r: Tensor) -> Tensor:
         """Return the latent."""
-        y: Tensor = self.analysis(r + SHIFT)
+        y: Tensor = self.network(r + SHIFT)
         return y
 
 
 class Added(nn.Module):
     """What a synthesis adds to the clean picture, [N,3,H,W]."""
 
-    def __init__(self, synthesis: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.synthesis = synthesis
+        self.network = network
 
     def forward(self, y: Tensor) -> Tensor:
         """Return the difference."""
-        x: Tensor = self.synthesis(y)
+        x: Tensor = self.network(y)
         return x - SHIFT
 
 

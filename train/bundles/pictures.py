@@ -143,7 +143,7 @@ class Ends(NamedTuple):
         """Those of a picture layer."""
         if not model.told:
             return cls(model.analysis, model.synthesis)
-        return cls(AtStep(model.analysis), AtStep(model.synthesis), step=torch.tensor([1.7]))
+        return cls(AtStep(model.analysis), AtStep(model.synthesis), step=torch.tensor([1.7]))  # between two knots
 
 
 def of_layer(prefix: str, ends: Ends, latent: Latent, x: Tensor, shown: Side = "cloud") -> Sided:
@@ -211,6 +211,6 @@ def decoded(by: LatentCoder, latent: Latent, given: Example, level: int) -> NDAr
 
 
 def counted_at(count: int) -> Iterator[tuple[int, int]]:
-    """Of so many photos each one's number with the levels that what lies above another layer is counted at."""
+    """Of so many photos each one's number with the levels that it is counted at."""
     levels = len(PICTURE.levels)
     return ((number, level) for number in range(count) for level in latents.levels_of(number, levels))

@@ -84,11 +84,10 @@ def alone(layer: PictureLayer) -> Coder:
 
     def look(x: Tensor) -> At:
         height, width = x.shape[2:]
-        y = layer.analysis(padded(x))
 
         def at(weight: float) -> tuple[Tensor, Tensor]:
-            coded = layer.latent(y, torch.tensor([step_of(weight)]))
-            return layer.synthesis(coded.y)[..., :height, :width], coded.bits + coded.side_bits
+            found, bits = layer(padded(x), torch.tensor([step_of(weight)]))
+            return found[..., :height, :width], bits
 
         return at
 

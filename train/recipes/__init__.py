@@ -22,7 +22,7 @@ RECIPES = {
     "deep_clean": "the same with more blocks, on from there; after clean",
     "clean_passes": "the same deeper still, coded in passes, on from there; after deep_clean",
     "clean_checkered": "deeper at an eighth of the size, and more passes on a checkerboard; after clean_passes",
-    "clean_sharp": "deeper yet, and on from there with the sharpest photos; after clean_checkered",
+    "clean_sharp": "told of the step, deeper yet, on with the sharpest photos; after clean_checkered",
     "denoise": "the noise upon the clean picture; after clean_sharp",
     "temporal": "the tables of frames that are coded after others, counted on videos",
     "latent_temporal": "the same of learned base layers; after the bundle scalable2",
