@@ -11,7 +11,7 @@ from train.loop import Plan, Run, fit
 from train.warm import checkpoint
 
 SEED = 9
-STEPS = 1_800
+STEPS = 2_400
 PLAN = {"rate": 4e-4, "decay": 1e-4, "warmup": 50, "clip": 1.0, "ema": 0.995, "cool": 0.7}
 
 
