@@ -80,14 +80,16 @@ def curved(points: Sequence[Point]) -> Curve:
 
 
 def alone(layer: PictureLayer) -> Coder:
-    """A picture layer with nothing below it."""
+    """A picture layer with nothing below it that is not told of the step: its latent is the same at every rate."""
+    assert not layer.told
 
     def look(x: Tensor) -> At:
         height, width = x.shape[2:]
+        y = layer.analysis(padded(x))
 
         def at(weight: float) -> tuple[Tensor, Tensor]:
-            found, bits = layer(padded(x), torch.tensor([step_of(weight)]))
-            return found[..., :height, :width], bits
+            coded = layer.latent(y, torch.tensor([step_of(weight)]))
+            return layer.synthesis(coded.y)[..., :height, :width], coded.bits + coded.side_bits
 
         return at
 
